@@ -1,0 +1,352 @@
+//! The configuration's shape: the types that the file is read into, that `config schema` prints, and that the
+//! manual's section 5 page is made from. Reading is in [`parse`]; trust in the file is the supervisor's matter.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+mod parse;
+pub use parse::{ConfigError, parse};
+
+/// The whole file.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Accounts that may call. Root may only if it is named.
+    pub callers: Vec<String>,
+    /// Account that talks to Kubernetes: a system account of its own (recommended), or a caller's.
+    pub provisioner: String,
+    /// Who may run jobs, and as which UNIX account.
+    pub users: Users,
+    /// The clusters, by name.
+    pub clusters: BTreeMap<String, Cluster>,
+    /// The kinds of job, by name.
+    pub profiles: BTreeMap<String, Profile>,
+    /// Policies that profiles name.
+    #[serde(default)]
+    pub namespace_policies: BTreeMap<String, NamespacePolicy>,
+    /// What `--stage` and `--request` may bring.
+    #[serde(default)]
+    pub staging: Staging,
+    /// How long each phase may take.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+}
+
+/// Who may run jobs.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Users {
+    /// UNIX groups, one of which the end-user must be in.
+    pub allowed_groups: Vec<String>,
+    /// Smallest uid that may run jobs.
+    #[serde(default = "default_min_uid")]
+    pub min_uid: u32,
+    /// UNIX accounts that never run jobs. Uid 0 never does, whatever its name.
+    #[serde(default)]
+    pub denied: Vec<String>,
+    /// Rules from login to UNIX account. Those of the project come first; the first that matches wins.
+    #[serde(default = "default_mapping")]
+    pub mapping: Vec<MappingRule>,
+    /// Root-owned YAML file with admin properties of logins and groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub properties: Option<PathBuf>,
+}
+
+/// One rule from login to UNIX account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum MappingRule {
+    /// `identity`: the login is the account's name.
+    Identity(IdentityRule),
+    /// One login, letter for letter.
+    Login(LoginRule),
+    /// A regular expression over the whole login.
+    Regex(RegexRule),
+}
+
+/// The word `identity`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum IdentityRule {
+    /// The login is the account's name.
+    Identity,
+}
+
+/// One login, letter for letter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LoginRule {
+    /// The login.
+    pub login: String,
+    /// Its UNIX account.
+    pub user: String,
+    /// Only for jobs of this project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+}
+
+/// A regular expression over the whole login.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegexRule {
+    /// The expression (syntax of the Rust regex crate: linear time, no look-around, no back-references).
+    pub regex: String,
+    /// Its UNIX account, with `$1` and so on for what the groups matched.
+    pub user: String,
+    /// Only for jobs of this project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+}
+
+/// A Kubernetes cluster.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// The provisioner's kubeconfig. Owned by root or the provisioner, closed to everybody else.
+    pub kubeconfig: PathBuf,
+    /// Its context; the file's current context when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// ClusterRole that a job's account is bound to in its namespace.
+    #[serde(default = "default_driver_role")]
+    pub driver_role: String,
+    /// Run although the admission policy that fences the provisioner is missing.
+    #[serde(default)]
+    pub accept_missing_fence: bool,
+}
+
+/// A kind of job.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Spark's directory. Nobody but root may be able to change it.
+    #[serde(default = "default_spark_home")]
+    pub spark_home: PathBuf,
+    /// Programs of its `bin` that may be run: spark-submit, pyspark, spark-shell, spark-sql.
+    #[serde(default = "default_programs")]
+    pub programs: Vec<Program>,
+    /// Where jobs run.
+    pub namespace: Namespace,
+    /// How jobs reach the cluster.
+    #[serde(default)]
+    pub credentials: Credentials,
+    /// Spark's settings.
+    #[serde(default)]
+    pub spark: Spark,
+    /// The job's environment.
+    #[serde(default)]
+    pub environment: Environment,
+}
+
+/// A program of Spark's `bin` directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Program {
+    /// spark-submit
+    SparkSubmit,
+    /// pyspark
+    Pyspark,
+    /// spark-shell
+    SparkShell,
+    /// spark-sql
+    SparkSql,
+}
+
+impl Program {
+    /// Its file name.
+    #[must_use]
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Program::SparkSubmit => "spark-submit",
+            Program::Pyspark => "pyspark",
+            Program::SparkShell => "spark-shell",
+            Program::SparkSql => "spark-sql",
+        }
+    }
+}
+
+/// The namespace of a profile's jobs.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Namespace {
+    /// Its name, with `${dssUserLogin}`, `${adminProperty:X}`, `${projectKey}`, `${user}`, `${login}`, `${group}`.
+    pub template: String,
+    /// Create it on demand.
+    #[serde(default)]
+    pub create: bool,
+    /// Names of `namespace_policies` to apply.
+    #[serde(default)]
+    pub policies: Vec<String>,
+}
+
+/// How a job's driver authenticates to the cluster.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Credentials {
+    /// Where the credential comes from.
+    #[serde(default)]
+    pub mode: CredentialMode,
+    /// Life of a token, such as `1h`; at least 10 minutes. Renewed at two thirds of what was granted.
+    #[serde(default = "default_token_ttl", with = "parse::duration")]
+    #[schemars(with = "String")]
+    pub token_ttl: Duration,
+}
+
+/// Where a job's credential comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CredentialMode {
+    /// A ServiceAccount made for this job.
+    #[default]
+    Dynamic,
+}
+
+/// Spark's settings.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Spark {
+    /// Settings that the job may change.
+    #[serde(default)]
+    pub defaults: BTreeMap<String, String>,
+    /// Settings that come after the job's own.
+    #[serde(default)]
+    pub enforced: BTreeMap<String, String>,
+    /// Root-owned pod template (YAML) that executor pods start from; the wrapper's own fields win.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executor_pod_template: Option<PathBuf>,
+    /// Address that executors reach the driver at; this host's address towards the API server when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver_host: Option<String>,
+}
+
+/// The job's environment, built from nothing.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Environment {
+    /// Variables taken over from the caller.
+    #[serde(default)]
+    pub keep: Vec<String>,
+    /// Variables set.
+    #[serde(default)]
+    pub set: BTreeMap<String, String>,
+}
+
+/// A policy for namespaces.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NamespacePolicy {
+    /// Pod Security level that a namespace is created with (label `pod-security.kubernetes.io/enforce`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_security: Option<PodSecurity>,
+    /// Further labels that a namespace is created with.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A Pod Security Standards level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PodSecurity {
+    /// No restriction.
+    Privileged,
+    /// Known escalations are refused.
+    Baseline,
+    /// Hardened pods only.
+    Restricted,
+}
+
+/// Bounds on what the caller hands over.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Staging {
+    /// Most files.
+    pub max_files: u32,
+    /// Most bytes of all files together.
+    pub max_bytes: u64,
+}
+
+impl Default for Staging {
+    fn default() -> Self {
+        Self { max_files: 64, max_bytes: 1 << 30 }
+    }
+}
+
+/// How long each phase may take.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timeouts {
+    /// The account database's answer.
+    #[serde(with = "parse::duration")]
+    #[schemars(with = "String")]
+    pub lookup: Duration,
+    /// The caller's files, until they are open; and again until they are copied.
+    #[serde(with = "parse::duration")]
+    #[schemars(with = "String")]
+    pub staging: Duration,
+    /// The first connection to the API server, a login helper included.
+    #[serde(with = "parse::duration")]
+    #[schemars(with = "String")]
+    pub connect: Duration,
+    /// One request to the API server.
+    #[serde(with = "parse::duration")]
+    #[schemars(with = "String")]
+    pub request: Duration,
+    /// All of the set-up in the cluster.
+    #[serde(with = "parse::duration")]
+    #[schemars(with = "String")]
+    pub provision: Duration,
+    /// From TERM to KILL when the job is told to stop.
+    #[serde(with = "parse::duration")]
+    #[schemars(with = "String")]
+    pub grace: Duration,
+    /// All of the clean-up in the cluster.
+    #[serde(with = "parse::duration")]
+    #[schemars(with = "String")]
+    pub teardown: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            lookup: seconds(10),
+            staging: seconds(60),
+            connect: seconds(15),
+            request: seconds(10),
+            provision: seconds(60),
+            grace: seconds(20),
+            teardown: seconds(60),
+        }
+    }
+}
+
+fn default_min_uid() -> u32 {
+    1000
+}
+fn default_mapping() -> Vec<MappingRule> {
+    vec![MappingRule::Identity(IdentityRule::Identity)]
+}
+fn default_driver_role() -> String {
+    "spark-submit-as-driver".into()
+}
+fn default_spark_home() -> PathBuf {
+    "/opt/spark".into()
+}
+fn default_programs() -> Vec<Program> {
+    vec![Program::SparkSubmit]
+}
+fn default_token_ttl() -> Duration {
+    Duration::from_secs(3600)
+}
+
+impl Default for Credentials {
+    fn default() -> Self {
+        Self { mode: CredentialMode::default(), token_ttl: default_token_ttl() }
+    }
+}

@@ -1,0 +1,9 @@
+//! Pure decisions: what the configuration says, who may run as whom, and where.
+//!
+//! Nothing here opens a file, asks the account database or the cluster; it all runs in unit tests.
+
+pub mod config;
+pub mod identity;
+pub mod names;
+pub mod namespace;
+pub mod token;

@@ -1,0 +1,294 @@
+//! The messages between supervisor and provisioner: frames of JSON over a stream socketpair.
+//!
+//! A frame is a length (u32, big endian, at most [`MAX_FRAME`]) and that many bytes of JSON. The supervisor
+//! does not trust the other side: it knows which [`Reply`] may come in which state, bounds its size here, and
+//! checks every field before use (checklist [100]). The provisioner keeps no state that a second provisioner
+//! could not be given: [`TearDown`] carries everything, so that a dead provisioner can be replaced.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::exit::ExitCode;
+use crate::policy::names::{JobId, NamespaceName};
+use crate::policy::token::Token;
+
+/// Largest frame in bytes. A certificate bundle is the largest thing carried.
+pub const MAX_FRAME: usize = 256 * 1024;
+/// Descriptor of the socket in the provisioner.
+pub const SOCKET_FD: i32 = 3;
+/// Descriptor of the cluster's kubeconfig in the provisioner, opened by root.
+pub const KUBECONFIG_FD: i32 = 4;
+
+/// Label on everything made for a job, its value the job's id.
+pub const JOB_LABEL: &str = "spark-submit-as/job";
+/// Label on every namespace that the provisioner may write in; the fence looks at it.
+pub const MANAGED_LABEL: &str = "spark-submit-as/managed";
+/// Annotation on a managed namespace: canonical JSON of the template's variables and their exact values.
+pub const OWNER_ANNOTATION: &str = "spark-submit-as/owner";
+/// Account of every executor pod: no rights, no token.
+pub const EXECUTOR_ACCOUNT: &str = "ssa-executor";
+/// Key of the RPC secret inside the job's Secret.
+pub const AUTH_SECRET_KEY: &str = "auth";
+
+/// A token on the socketpair, the only place where one is serialized.
+pub struct WireToken(pub Token);
+
+impl Serialize for WireToken {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.expose())
+    }
+}
+
+impl<'de> Deserialize<'de> for WireToken {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Token::new(String::deserialize(deserializer)?)
+            .map(Self)
+            .ok_or_else(|| serde::de::Error::custom("not a token"))
+    }
+}
+
+/// Which cluster, as the configuration names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterAccess {
+    /// Context of the kubeconfig at [`KUBECONFIG_FD`]; its current context when absent.
+    pub context: Option<String>,
+    /// ClusterRole that a job's account is bound to.
+    pub driver_role: String,
+    /// Run although the fence is missing.
+    pub accept_missing_fence: bool,
+    /// Seconds for the first connection, a login helper included.
+    pub connect_timeout_seconds: u64,
+    /// Seconds for one request.
+    pub request_timeout_seconds: u64,
+}
+
+/// The namespace of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamespaceWanted {
+    /// Its name.
+    pub name: NamespaceName,
+    /// Create it when it does not exist.
+    pub create: bool,
+    /// Exact value that [`OWNER_ANNOTATION`] must have.
+    pub owner: String,
+    /// Labels for a namespace that is created, [`MANAGED_LABEL`] included.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Make what a job needs.
+#[derive(Serialize, Deserialize)]
+pub struct Provision {
+    /// The job.
+    pub job: JobId,
+    /// Its namespace.
+    pub namespace: NamespaceWanted,
+    /// Annotations for the job's account, for people and for later hosts (login, user, host).
+    pub annotations: BTreeMap<String, String>,
+    /// Life of the token asked for, in seconds (the API server takes no less than 600).
+    pub token_seconds: u64,
+    /// Spark's RPC secret, put into a Secret that executors read.
+    pub auth_secret: Option<WireToken>,
+}
+
+/// Take back what a job had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TearDown {
+    /// The job.
+    pub job: JobId,
+    /// Its namespace.
+    pub namespace: NamespaceName,
+    /// Uid of the job's ServiceAccount where known: a delete then has it as precondition [86].
+    pub account_uid: Option<String>,
+    /// Uid of the RoleBinding where known.
+    pub binding_uid: Option<String>,
+    /// Seconds for all of it.
+    pub seconds: u64,
+}
+
+/// What the supervisor asks. One at a time; the answer to one comes before the next is sent.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case")]
+pub enum Request {
+    /// First message: which cluster.
+    Open(ClusterAccess),
+    /// Answered by [`Reply::Created`] for each object, then [`Reply::Provisioned`] or [`Reply::Failed`].
+    Provision(Provision),
+    /// A fresh token for the job that was provisioned: [`Reply::Renewed`] or [`Reply::Failed`].
+    Renew,
+    /// Answered by [`Reply::TornDown`]; what failed is listed in it.
+    TearDown(TearDown),
+    /// May the provisioner do what it must, in this namespace? [`Reply::Checked`] or [`Reply::Failed`].
+    Check(NamespaceWanted),
+}
+
+/// The kinds of object that the provisioner makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// v1 Namespace (stays after the job).
+    Namespace,
+    /// v1 ServiceAccount of the executors (stays after the job).
+    ExecutorAccount,
+    /// v1 ServiceAccount of the job.
+    Account,
+    /// rbac.authorization.k8s.io/v1 RoleBinding of the job.
+    Binding,
+    /// v1 Secret of the job, owned by its account.
+    Secret,
+}
+
+/// One line of `check`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckLine {
+    /// What was looked at.
+    pub what: String,
+    /// Whether it is as it must be.
+    pub ok: bool,
+    /// What was found, and what to do about it when it is not ok.
+    pub message: String,
+}
+
+/// What the provisioner answers.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "kebab-case")]
+pub enum Reply {
+    /// An object now exists. Sent before the next one is asked for.
+    Created {
+        /// Its kind.
+        kind: Kind,
+        /// Its name.
+        name: String,
+        /// Its uid.
+        uid: String,
+    },
+    /// Everything exists.
+    Provisioned {
+        /// `https://host:port` of the API server.
+        server: String,
+        /// PEM of the cluster's certificate authority.
+        certificate_authority: String,
+        /// TLS server name when it differs from the server's host.
+        tls_server_name: Option<String>,
+        /// https proxy that the kubeconfig names.
+        proxy_url: Option<String>,
+        /// This host's address on the way to the API server, for `spark.driver.host`.
+        local_address: String,
+        /// The job's token.
+        token: WireToken,
+        /// When it ends by the API server's clock, and
+        expires_at: i64,
+        /// the API server's clock when it was granted, both in seconds since 1970.
+        granted_at: i64,
+        /// Whether the namespace was made by this request.
+        namespace_created: bool,
+        /// Things that the administrator accepted and should not forget (no fence).
+        warnings: Vec<String>,
+    },
+    /// A fresh token.
+    Renewed {
+        /// The token.
+        token: WireToken,
+        /// As in [`Reply::Provisioned`].
+        expires_at: i64,
+        /// As in [`Reply::Provisioned`].
+        granted_at: i64,
+    },
+    /// Tear-down has ended.
+    TornDown {
+        /// Pods that the sweeps deleted.
+        pods: u32,
+        /// Every failure, not just the first [85]. Empty: nothing is left.
+        failures: Vec<String>,
+    },
+    /// Answer to [`Request::Check`].
+    Checked {
+        /// In the order they were made.
+        lines: Vec<CheckLine>,
+    },
+    /// The request failed; what it had made is removed already unless `left` says otherwise.
+    Failed {
+        /// One of the cluster's codes (214..=220).
+        code: ExitCode,
+        /// What, which rule, what to do. No token, no source text of the kubeconfig.
+        message: String,
+        /// What could not be removed again.
+        left: Vec<String>,
+    },
+}
+
+/// A frame that cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// The stream failed.
+    #[error("the connection failed: {0}")]
+    Io(#[from] io::Error),
+    /// The other side closed between two frames.
+    #[error("the other side closed the connection")]
+    Closed,
+    /// Longer than [`MAX_FRAME`].
+    #[error("a frame of {0} bytes is longer than {MAX_FRAME}")]
+    TooLong(usize),
+    /// Not a message. The text is not quoted: it may hold a token.
+    #[error("a frame is not a message of this protocol")]
+    Malformed,
+}
+
+/// One frame of `message`, length included.
+///
+/// # Errors
+/// [`FrameError::TooLong`] when it does not fit, [`FrameError::Malformed`] when it cannot be written as JSON.
+pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
+    let body = serde_json::to_vec(message).map_err(|_| FrameError::Malformed)?;
+    if body.len() > MAX_FRAME {
+        return Err(FrameError::TooLong(body.len()));
+    }
+    let length = u32::try_from(body.len()).map_err(|_| FrameError::TooLong(body.len()))?;
+    let mut frame = Vec::with_capacity(body.len() + 4);
+    frame.extend_from_slice(&length.to_be_bytes());
+    frame.extend_from_slice(&body);
+    Ok(frame)
+}
+
+/// The length that a frame's first four bytes announce.
+///
+/// # Errors
+/// [`FrameError::TooLong`] above [`MAX_FRAME`].
+pub fn announced(prefix: [u8; 4]) -> Result<usize, FrameError> {
+    let length = u32::from_be_bytes(prefix) as usize;
+    if length > MAX_FRAME { Err(FrameError::TooLong(length)) } else { Ok(length) }
+}
+
+/// The message in a frame's body.
+///
+/// # Errors
+/// [`FrameError::Malformed`].
+pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, FrameError> {
+    serde_json::from_slice(body).map_err(|_| FrameError::Malformed)
+}
+
+/// Writes one frame to a blocking stream.
+///
+/// # Errors
+/// As [`encode`], and the stream's own.
+pub fn write_frame<T: Serialize>(stream: &mut impl Write, message: &T) -> Result<(), FrameError> {
+    stream.write_all(&encode(message)?)?;
+    Ok(())
+}
+
+/// Reads one frame from a blocking stream.
+///
+/// # Errors
+/// [`FrameError::Closed`] at end-of-file before a frame, else as [`announced`] and [`decode`].
+pub fn read_frame<T: DeserializeOwned>(stream: &mut impl Read) -> Result<T, FrameError> {
+    let mut prefix = [0; 4];
+    stream.read_exact(&mut prefix).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => FrameError::Closed,
+        _ => FrameError::Io(error),
+    })?;
+    let mut body = vec![0; announced(prefix)?];
+    stream.read_exact(&mut body)?;
+    decode(&body)
+}
