@@ -1,1 +1,115 @@
-//! (being written)
+//! The command line, once: clap parses with it, the manual and the completions are made from it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Runs Spark on Kubernetes as the end-user, with a credential made for one job
+///
+/// A data platform, a cron host or a notebook server calls this program through sudo. It decides from root-owned
+/// configuration which UNIX account and which namespace a login stands for, creates a service account for this job
+/// alone, and runs spark-submit as the end-user with a token that dies with the job.
+#[derive(Debug, Parser)]
+#[command(name = "spark-submit-as", version, max_term_width = 110, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Read this configuration instead of the compiled-in one (for root itself; refused through sudo)
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+
+    /// What to do
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run a Spark program as an end-user
+    Run(Box<RunArgs>),
+    /// Look whether this host and the cluster are ready to run jobs
+    Check(CheckArgs),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigVerb),
+}
+
+/// `run`.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// The end-user's login on the platform
+    #[arg(long, value_name = "LOGIN")]
+    pub user: Option<String>,
+
+    /// The kind of job, from the configuration's `profiles`
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+
+    /// Key of the platform's project, for mapping rules and `${projectKey}`
+    #[arg(long, value_name = "KEY")]
+    pub project: Option<String>,
+
+    /// Program of Spark's bin directory, one of the profile's `programs` [default: spark-submit]
+    #[arg(long, value_name = "NAME")]
+    pub program: Option<String>,
+
+    /// Hand over a file that only the caller can read (repeatable). A Spark argument that is this path becomes the
+    /// copy's path; the job starts in the directory that holds the copies
+    #[arg(long, value_name = "PATH")]
+    pub stage: Vec<PathBuf>,
+
+    /// Take user, profile, project, program, conf and arguments from a JSON file that the caller can read, so that
+    /// none of them appears on a command line
+    #[arg(long, value_name = "FILE")]
+    pub request: Option<PathBuf>,
+
+    /// Print the whole decision and create nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Print the decision of --dry-run as JSON
+    #[arg(long, requires = "dry_run")]
+    pub json: bool,
+
+    /// Print errors only
+    #[arg(long, short)]
+    pub quiet: bool,
+
+    /// Arguments for the Spark program
+    #[arg(last = true, value_name = "SPARK ARGUMENTS")]
+    pub arguments: Vec<OsString>,
+}
+
+/// `check`.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// Only this profile
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+
+    /// Also decide as a run for this login would
+    #[arg(long, value_name = "LOGIN")]
+    pub user: Option<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `config …`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigVerb {
+    /// Print the configuration as it is understood, defaults included
+    Show {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look whether a configuration would be accepted
+    Validate {
+        /// The file [default: the configuration in force]
+        file: Option<PathBuf>,
+    },
+    /// Print the configuration's JSON Schema
+    Schema,
+}

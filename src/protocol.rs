@@ -168,8 +168,8 @@ pub enum Reply {
     Provisioned {
         /// `https://host:port` of the API server.
         server: String,
-        /// PEM of the cluster's certificate authority.
-        certificate_authority: String,
+        /// Base64 of the PEM of the cluster's certificate authority, as a kubeconfig has it.
+        certificate_authority_data: String,
         /// TLS server name when it differs from the server's host.
         tls_server_name: Option<String>,
         /// https proxy that the kubeconfig names.

@@ -1,0 +1,126 @@
+//! The one place where the supervisor waits: signals, the caller's death, the provisioner's socket, a deadline.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::{Pid, getppid};
+
+use super::Failure;
+use crate::exit::ExitCode;
+use crate::sys::process::pidfd_open;
+
+/// Signals that tell the job to stop; relayed to it once, then a grace, then KILL [78].
+pub const STOPPING: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
+/// Signals that are the job's own business.
+const PASSED_ON: [Signal; 2] = [Signal::SIGUSR1, Signal::SIGUSR2];
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Told to stop.
+    Stop(Signal),
+    /// A signal for the job.
+    PassOn(Signal),
+    /// The process that called us is gone: nobody waits for the job any more [82].
+    CallerGone,
+    /// Children have ended.
+    Children,
+    /// The provisioner's socket can be read.
+    Provisioner,
+    /// The deadline has come.
+    Deadline,
+}
+
+/// What the supervisor waits for.
+pub struct Events {
+    signals: SignalFd,
+    caller: Option<OwnedFd>,
+}
+
+impl Events {
+    /// Blocks the signals and watches the caller. From here on no signal interrupts anything.
+    ///
+    /// # Errors
+    /// [`ExitCode::Internal`]; [`ExitCode::Interrupted`] when the caller is gone already.
+    pub fn new() -> Result<Self, Failure> {
+        let mut set = SigSet::empty();
+        STOPPING.into_iter().chain(PASSED_ON).chain([Signal::SIGCHLD]).for_each(|signal| set.add(signal));
+        set.thread_block().map_err(Failure::doing(ExitCode::Internal, "blocking signals"))?;
+        let signals = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+            .map_err(Failure::doing(ExitCode::Internal, "signalfd"))?;
+        Ok(Self { signals, caller: caller()? })
+    }
+
+    /// Waits for the next event. `provisioner` is its socket while there is one.
+    ///
+    /// # Errors
+    /// [`ExitCode::Internal`] when poll(2) fails.
+    pub fn next(
+        &mut self,
+        provisioner: Option<BorrowedFd<'_>>,
+        deadline: Option<Instant>,
+    ) -> Result<Event, Failure> {
+        loop {
+            if let Some(event) = self.signal()? {
+                return Ok(event);
+            }
+            let timeout = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+                None => PollTimeout::NONE,
+                Some(left) if left.is_zero() => return Ok(Event::Deadline),
+                // Rounded up, or the last millisecond would be spun through.
+                Some(left) => PollTimeout::try_from(left + std::time::Duration::from_millis(1))
+                    .unwrap_or(PollTimeout::MAX),
+            };
+            let input = |fd| PollFd::new(fd, PollFlags::POLLIN);
+            let mut fds = vec![input(self.signals.as_fd())];
+            let caller = self.caller.as_ref().map(|fd| {
+                fds.push(input(fd.as_fd()));
+                fds.len() - 1
+            });
+            let worker = provisioner.map(|fd| {
+                fds.push(input(fd));
+                fds.len() - 1
+            });
+            match poll(&mut fds, timeout) {
+                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                Err(error) => return Err(Failure::doing(ExitCode::Internal, "poll")(error)),
+            }
+            let ready = |index: Option<usize>| {
+                index.and_then(|index| fds.get(index)).and_then(PollFd::any).unwrap_or(false)
+            };
+            let (caller, worker) = (ready(caller), ready(worker));
+            if caller {
+                self.caller = None; // tell it once
+                return Ok(Event::CallerGone);
+            }
+            if worker {
+                return Ok(Event::Provisioner);
+            }
+        }
+    }
+
+    fn signal(&mut self) -> Result<Option<Event>, Failure> {
+        let read = self.signals.read_signal().map_err(Failure::doing(ExitCode::Internal, "signalfd"))?;
+        let number = read.and_then(|info| i32::try_from(info.ssi_signo).ok());
+        Ok(number.and_then(|number| Signal::try_from(number).ok()).map(|signal| match signal {
+            Signal::SIGCHLD => Event::Children,
+            signal if PASSED_ON.contains(&signal) => Event::PassOn(signal),
+            signal => Event::Stop(signal),
+        }))
+    }
+}
+
+/// Our parent: sudo, or the shell that root called us from. KILL on sudo cannot be relayed and orphans us, so its end
+/// is watched; getppid(2) before and after shows that the descriptor is really the parent's.
+fn caller() -> Result<Option<OwnedFd>, Failure> {
+    let parent = getppid();
+    if parent == Pid::from_raw(1) || parent == Pid::from_raw(0) {
+        return Ok(None); // started by init, or from another pid namespace: there is nobody to lose
+    }
+    let gone = || Failure::new(ExitCode::Interrupted, "the calling process is gone; nothing was started");
+    let fd = pidfd_open(parent).map_err(|_| gone())?;
+    if getppid() == parent { Ok(Some(fd)) } else { Err(gone()) }
+}

@@ -1,0 +1,449 @@
+//! The decision, whole, before anything is made: who, as whom, where, with which program and arguments. Everything that
+//! can be refused without the cluster is refused here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use super::invocation::Invocation;
+use super::lookup::{self, Answer, Question, Record};
+use super::startup::{CallerUid, Given};
+use super::{Failure, load};
+use crate::exit::ExitCode;
+use crate::job::{EndUser, Scratch};
+use crate::policy::config::{Config, Profile, Program, Staging, Timeouts};
+use crate::policy::identity::{self, Account, Caller, Known, Lock, RuleTrace};
+use crate::policy::names::{JobId, Login, UserName};
+use crate::policy::namespace::{self, Variables};
+use crate::policy::token::Token;
+use crate::protocol::{ClusterAccess, MANAGED_LABEL, NamespaceWanted, Provision, WireToken};
+use crate::spark;
+use crate::sys::process;
+use crate::sys::trusted::{self, Links};
+
+/// Name of the executor pod template in the run directory.
+const POD_TEMPLATE: &str = "executor-pod.json";
+/// Name of the RPC secret's file there.
+const AUTH_SECRET: &str = "auth-secret";
+/// Name of the properties file there.
+const PROPERTIES: &str = "spark.properties";
+/// Search path of the job when the profile sets none.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+/// Parts of Spark's directory that the program reads before any code of the end-user's runs [13].
+const SPARK_PARTS: [&str; 5] = ["bin", "bin/spark-submit", "bin/spark-class", "bin/load-spark-env.sh", "jars"];
+
+/// Everything that a run needs to know.
+pub struct Plan {
+    /// The job.
+    pub job: JobId,
+    /// The login that was given.
+    pub login: Login,
+    /// The account that called.
+    pub caller: String,
+    /// The end-user's account.
+    pub user_name: UserName,
+    /// Its ids.
+    pub user: EndUser,
+    shell: PathBuf,
+    /// Each mapping rule, and why it did or did not match.
+    pub trace: Vec<RuleTrace>,
+    /// The rule that allowed the account.
+    pub allowed_by: String,
+    /// The profile's name.
+    pub profile_name: String,
+    profile: Profile,
+    /// The namespace.
+    pub namespace: NamespaceWanted,
+    /// The cluster.
+    pub cluster: ClusterAccess,
+    /// The provisioner's account.
+    pub provisioner: Record,
+    kubeconfig: PathBuf,
+    kind: Program,
+    /// The Spark program.
+    pub program: PathBuf,
+    arguments: spark::Parsed,
+    properties: Option<Vec<u8>>,
+    pod_template: Option<Vec<u8>>,
+    auth_secret: String,
+    /// Files to hand over, as the caller named them.
+    pub stage: Vec<PathBuf>,
+    /// Bounds on them.
+    pub staging: Staging,
+    /// How long each phase may take.
+    pub timeouts: Timeouts,
+}
+
+/// The caller as the account database knows it.
+///
+/// # Errors
+/// [`ExitCode::CallerRefused`] for a uid that it does not know, and for one that is not named in `callers`.
+pub fn authorize_caller(config: &Config, caller: CallerUid) -> Result<Record, Failure> {
+    let uid = match caller {
+        CallerUid::Root => 0,
+        CallerUid::Account(uid) => uid,
+    };
+    let question = Question { uids: vec![uid], ..Question::default() };
+    let mut answer = lookup::ask(&question, config.timeouts.lookup)?;
+    let unknown = || Failure::new(ExitCode::CallerRefused, "the calling uid belongs to no account");
+    let record = answer.uids.remove(&uid).ok_or_else(unknown)?;
+    let who = match caller {
+        CallerUid::Root => Caller::Root,
+        CallerUid::Account(uid) => Caller::Account {
+            name: UserName::new(record.name.clone()).map_err(Failure::of(ExitCode::CallerRefused))?,
+            uid,
+        },
+    };
+    identity::authorize_caller(config, &who).map_err(|refusal| Failure::new(refusal.code(), refusal.to_string()))?;
+    Ok(record)
+}
+
+/// Decides.
+///
+/// # Errors
+/// The refusal, with its rule.
+pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Plan, Failure> {
+    let login = Login::new(wanted.user).map_err(Failure::of(ExitCode::UserRefused))?;
+    let profile = config.profiles.get(&wanted.profile).ok_or_else(|| {
+        Failure::new(ExitCode::ProfileRefused, "no such profile; the configuration's `profiles` names those that exist")
+    })?;
+    if !profile.programs.contains(&wanted.program) {
+        return Err(Failure::new(
+            ExitCode::ProfileRefused,
+            format!("{} is not among this profile's `programs`", wanted.program.file_name()),
+        ));
+    }
+    let cluster = config.clusters.get(&profile.cluster).ok_or_else(|| {
+        Failure::new(ExitCode::ConfigInvalid, "the profile's cluster is not among `clusters`")
+    })?;
+    let mapped = identity::map_login(&config.users, &login, wanted.project.as_deref())
+        .map_err(|refusal| Failure::new(refusal.code(), refusal.to_string()))?;
+
+    let properties = match &config.users.properties {
+        Some(path) => Some(identity::parse_properties(&load::bytes(path)?).map_err(|error| {
+            Failure::new(ExitCode::ConfigInvalid, format!("{}: {error}", path.display()))
+        })?),
+        None => None,
+    };
+    let accounts = accounts(config, &mapped.user)?;
+    let record = accounts.names.get(mapped.user.as_str()).cloned().ok_or_else(|| {
+        Failure::new(ExitCode::UserRefused, format!("the login maps to UNIX account {}, which does not exist", mapped.user))
+    })?;
+    let (account, known) = (account(&record)?, known(config, &accounts));
+    let allowed_by = identity::authorize_target(config, &account, &known)
+        .map_err(|refusal| Failure::new(refusal.code(), refusal.to_string()))?;
+    let provisioner = accounts.names.get(&config.provisioner).cloned().ok_or_else(|| {
+        Failure::new(ExitCode::ConfigInvalid, "`provisioner` names an account that does not exist (useradd --system)")
+    })?;
+    if provisioner.uid == 0 {
+        return Err(Failure::new(ExitCode::ConfigInvalid, "`provisioner` has uid 0; give it an account of its own"));
+    }
+
+    let groups = group_names(config, &record, properties.is_some() || profile.namespace.template.contains("group}"))?;
+    let of_login = |properties: &identity::Properties| {
+        let names: Vec<&str> = groups.values().map(String::as_str).collect();
+        properties.for_login(&login, &names).map_err(|refusal| Failure::new(refusal.code(), refusal.to_string()))
+    };
+    let variables = Variables {
+        login: login.clone(),
+        user: mapped.user.clone(),
+        group: groups.get(&record.gid).cloned(),
+        project: wanted.project.clone(),
+        properties: properties.as_ref().map(of_login).transpose()?.unwrap_or_default(),
+    };
+    let namespace = namespace(config, profile, &variables)?;
+
+    let arguments = spark::parse(wanted.program, &wanted.arguments)
+        .map_err(|error| Failure::new(error.code(), error.to_string()))?;
+    for key in wanted.conf.keys() {
+        spark::check_key(key, spark::Origin::Request).map_err(|error| Failure::new(error.code(), error.to_string()))?;
+    }
+    let (program, defaults) = spark_directory(profile, wanted.program)?;
+    let pod_template = match &profile.spark.executor_pod_template {
+        Some(path) => Some(load::bytes(path)?),
+        None => None,
+    };
+    let properties = spark::merge_properties(defaults.as_deref(), &profile.spark.defaults, &wanted.conf)
+        .map_err(|error| Failure::new(ExitCode::ArgumentRefused, error.to_string()))?;
+    distinct_names(&wanted.stage, config.staging.max_files)?;
+    let random = process::random::<10>().map_err(Failure::doing(ExitCode::Internal, "getrandom"))?;
+    let plan = Plan {
+        job: JobId::from_random(random),
+        login,
+        caller: caller.name.clone(),
+        user_name: mapped.user,
+        user: EndUser { uid: record.uid, gid: record.gid, groups: record.groups, home: record.home },
+        shell: record.shell,
+        trace: mapped.trace,
+        allowed_by,
+        profile_name: wanted.profile,
+        profile: profile.clone(),
+        namespace,
+        cluster: ClusterAccess {
+            context: cluster.context.clone(),
+            driver_role: cluster.driver_role.clone(),
+            accept_missing_fence: cluster.accept_missing_fence,
+            connect_timeout_seconds: config.timeouts.connect.as_secs(),
+            request_timeout_seconds: config.timeouts.request.as_secs(),
+        },
+        provisioner,
+        kubeconfig: cluster.kubeconfig.clone(),
+        kind: wanted.program,
+        program,
+        arguments,
+        properties,
+        pod_template,
+        auth_secret: secret()?,
+        stage: wanted.stage,
+        staging: config.staging.clone(),
+        timeouts: config.timeouts.clone(),
+    };
+    // What only the set-up could find wrong is looked at before anything exists: the template and the credential.
+    plan.files("00000000-0000-0000-0000-000000000000")?;
+    plan.open_kubeconfig()?;
+    Ok(plan)
+}
+
+/// One question for everything that the decision needs.
+fn accounts(config: &Config, user: &UserName) -> Result<Answer, Failure> {
+    let mut names: BTreeSet<String> = [user.as_str().to_owned(), config.provisioner.clone()].into();
+    names.extend(config.callers.iter().cloned());
+    names.extend(config.users.denied.iter().cloned());
+    let groups = config.users.allowed_groups.clone();
+    lookup::ask(&Question { names: names.into_iter().collect(), groups, ..Question::default() }, config.timeouts.lookup)
+}
+
+fn group_names(config: &Config, record: &Record, needed: bool) -> Result<BTreeMap<u32, String>, Failure> {
+    if !needed {
+        return Ok(BTreeMap::new());
+    }
+    let mut gids = record.groups.clone();
+    gids.push(record.gid);
+    Ok(lookup::ask(&Question { gids, ..Question::default() }, config.timeouts.lookup)?.gids)
+}
+
+fn account(record: &Record) -> Result<Account, Failure> {
+    let lock = match (record.expired, record.locked) {
+        (true, _) => Some(Lock::Expired),
+        (_, true) => Some(Lock::Locked),
+        _ => None,
+    };
+    Ok(Account {
+        name: UserName::new(record.name.clone()).map_err(Failure::of(ExitCode::UserRefused))?,
+        uid: record.uid,
+        gid: record.gid,
+        groups: record.groups.clone(),
+        home: record.home.clone(),
+        shell: record.shell.clone(),
+        lock,
+    })
+}
+
+fn known(config: &Config, accounts: &Answer) -> Known {
+    let uids = |names: &[String]| -> BTreeSet<u32> {
+        names.iter().filter_map(|name| accounts.names.get(name)).map(|record| record.uid).collect()
+    };
+    let mut platform = uids(&config.callers);
+    platform.extend(uids(std::slice::from_ref(&config.provisioner)));
+    Known {
+        allowed_groups: config
+            .users
+            .allowed_groups
+            .iter()
+            .map(|group| (group.clone(), accounts.groups.get(group).copied()))
+            .collect(),
+        denied: uids(&config.users.denied),
+        platform,
+    }
+}
+
+fn namespace(config: &Config, profile: &Profile, variables: &Variables) -> Result<NamespaceWanted, Failure> {
+    let resolved = namespace::resolve(&profile.namespace.template, variables)
+        .map_err(|error| Failure::new(error.code(), error.to_string()))?;
+    let mut labels = BTreeMap::from([(MANAGED_LABEL.to_owned(), "true".to_owned())]);
+    for policy in profile.namespace.policies.iter().filter_map(|name| config.namespace_policies.get(name)) {
+        labels.extend(policy.labels.clone());
+        if let Some(level) = policy.pod_security {
+            labels.insert("pod-security.kubernetes.io/enforce".into(), level.name().into());
+        }
+    }
+    Ok(NamespaceWanted {
+        name: resolved.name,
+        create: profile.namespace.create,
+        owner: resolved.owner,
+        labels,
+    })
+}
+
+/// Looks at Spark's directory, and reads its spark-defaults.conf.
+fn spark_directory(profile: &Profile, program: Program) -> Result<(PathBuf, Option<Vec<u8>>), Failure> {
+    let refused = |error: trusted::TrustError| {
+        Failure::new(ExitCode::ProgramRefused, format!("{error} (configuration key spark_home)"))
+    };
+    let home = &profile.spark_home;
+    trusted::open_directory(home, Links::FollowRoots).map_err(refused)?;
+    for part in SPARK_PARTS {
+        let path = home.join(part);
+        if part.contains('/') {
+            trusted::open_file(&path, Links::FollowRoots).map_err(refused)?;
+        } else {
+            trusted::open_directory(&path, Links::FollowRoots).map_err(refused)?;
+        }
+    }
+    let file = home.join("bin").join(program.file_name());
+    trusted::open_file(&file, Links::FollowRoots).map_err(refused)?;
+    let directory = match profile.environment.set.get("SPARK_CONF_DIR") {
+        Some(directory) => PathBuf::from(directory),
+        None => home.join("conf"),
+    };
+    let defaults = directory.join("spark-defaults.conf");
+    let text = match trusted::open_file(&defaults, Links::FollowRoots) {
+        Ok(fd) => Some(trusted::read(fd, &defaults, 1 << 20).map_err(refused)?),
+        Err(trusted::TrustError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(refused(error)),
+    };
+    Ok((file, text))
+}
+
+fn distinct_names(stage: &[PathBuf], max_files: u32) -> Result<(), Failure> {
+    let refused = |message: String| Err(Failure::new(ExitCode::InputRefused, message));
+    if stage.len() > usize::try_from(max_files).unwrap_or(usize::MAX) {
+        return refused(format!("more than {max_files} files are staged (configuration key staging.max_files)"));
+    }
+    let mut names = BTreeSet::new();
+    for path in stage {
+        match path.file_name() {
+            Some(name) if names.insert(name) => {}
+            Some(_) => return refused("two staged files have the same name; rename one of them".into()),
+            None => return refused("--stage must name a file".into()),
+        }
+    }
+    Ok(())
+}
+
+/// 256 random bits in hexadecimal.
+fn secret() -> Result<String, Failure> {
+    let bytes = process::random::<32>().map_err(Failure::doing(ExitCode::Internal, "getrandom"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+impl Plan {
+    /// The program's name, for people.
+    #[must_use]
+    pub fn program_name(&self) -> &'static str {
+        self.kind.file_name()
+    }
+
+    /// Opens the cluster's kubeconfig, which nobody but root and the provisioner may read [10].
+    ///
+    /// # Errors
+    /// [`ExitCode::ClusterCredential`].
+    pub fn open_kubeconfig(&self) -> Result<OwnedFd, Failure> {
+        trusted::open_credential(&self.kubeconfig, self.provisioner.uid, self.provisioner.gid)
+            .map_err(Failure::of(ExitCode::ClusterCredential))
+    }
+
+    /// What the provisioner is asked for.
+    ///
+    /// # Errors
+    /// [`ExitCode::Internal`].
+    pub fn provision(&self) -> Result<Provision, Failure> {
+        let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
+        let annotations = BTreeMap::from([
+            ("spark-submit-as/login".to_owned(), self.login.to_string()),
+            ("spark-submit-as/user".to_owned(), self.user_name.to_string()),
+            ("spark-submit-as/caller".to_owned(), self.caller.clone()),
+            ("spark-submit-as/host".to_owned(), host),
+        ]);
+        let secret = Token::new(self.auth_secret.clone())
+            .ok_or_else(|| Failure::new(ExitCode::Internal, "no secret could be made"))?;
+        Ok(Provision {
+            job: self.job.clone(),
+            namespace: self.namespace.clone(),
+            annotations,
+            token_seconds: self.profile.credentials.token_ttl.as_secs(),
+            auth_secret: Some(WireToken(secret)),
+        })
+    }
+
+    /// The files of the run directory, but the kubeconfig; `account_uid` is that of the job's ServiceAccount.
+    ///
+    /// # Errors
+    /// [`ExitCode::ConfigInvalid`] when the administrator's pod template cannot be used.
+    pub fn files(&self, account_uid: &str) -> Result<Vec<(&'static str, Vec<u8>)>, Failure> {
+        let template = spark::executor_pod_template(&self.job, account_uid, self.pod_template.as_deref())
+            .map_err(Failure::doing(ExitCode::ConfigInvalid, "executor_pod_template"))?;
+        let mut files =
+            vec![(POD_TEMPLATE, template.into_bytes()), (AUTH_SECRET, self.auth_secret.clone().into_bytes())];
+        files.extend(self.properties.clone().map(|text| (PROPERTIES, text)));
+        Ok(files)
+    }
+
+    /// The job's command line, argv\[0\] included.
+    ///
+    /// # Errors
+    /// [`ExitCode::ArgumentRefused`].
+    pub fn command(
+        &self,
+        server: &str,
+        local_address: &str,
+        path_of: impl Fn(&str) -> PathBuf,
+        scratch: Option<&Scratch>,
+    ) -> Result<Vec<OsString>, Failure> {
+        let facts = spark::JobFacts {
+            job: self.job.clone(),
+            namespace: self.namespace.name.clone(),
+            server: server.to_owned(),
+            driver_host: self.profile.spark.driver_host.clone().unwrap_or_else(|| local_address.to_owned()),
+            pod_template: path_of(POD_TEMPLATE),
+            auth_secret_file: Some(path_of(AUTH_SECRET)),
+            properties_file: self.properties.as_ref().map(|_| path_of(PROPERTIES)),
+        };
+        let staged: Vec<(OsString, OsString)> = scratch
+            .iter()
+            .flat_map(|scratch| {
+                self.stage.iter().filter_map(|path| {
+                    Some((path.clone().into_os_string(), scratch.path.join(path.file_name()?).into_os_string()))
+                })
+            })
+            .collect();
+        let arguments = spark::substitute(&self.arguments, &staged);
+        let mut command = vec![self.program.clone().into_os_string()];
+        command.extend(spark::command_line(self.kind, &arguments, &facts, &self.profile.spark));
+        Ok(command)
+    }
+
+    /// The job's environment, from nothing [26], [29].
+    #[must_use]
+    pub fn environment(&self, given: &Given, kubeconfig: &Path) -> Vec<(OsString, OsString)> {
+        let mut environment: BTreeMap<OsString, OsString> = BTreeMap::new();
+        environment.insert("PATH".into(), PATH.into());
+        for name in &self.profile.environment.keep {
+            if let Some(value) = given.variable(name) {
+                environment.insert(name.into(), value.clone());
+            }
+        }
+        for (name, value) in &self.profile.environment.set {
+            environment.insert(name.into(), value.into());
+        }
+        let user = OsString::from(self.user_name.as_str());
+        environment.insert("HOME".into(), self.user.home.clone().into());
+        environment.insert("USER".into(), user.clone());
+        environment.insert("LOGNAME".into(), user);
+        environment.insert("SHELL".into(), self.shell.clone().into());
+        environment.insert("SPARK_HOME".into(), self.profile.spark_home.clone().into());
+        environment.insert("KUBECONFIG".into(), kubeconfig.into());
+        environment.insert("SPARK_SUBMIT_AS_JOB".into(), self.job.as_str().into());
+        environment.into_iter().collect()
+    }
+
+    /// The Spark arguments as they may be shown.
+    #[must_use]
+    pub fn shown_arguments(&self) -> Vec<String> {
+        let address = "https://API-SERVER";
+        self.command(address, "DRIVER-HOST", |name| PathBuf::from("RUN-DIRECTORY").join(name), None)
+            .map(|words| spark::redacted(&words))
+            .unwrap_or_default()
+    }
+}

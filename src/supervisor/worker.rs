@@ -1,0 +1,218 @@
+//! The supervisor's end of the provisioner: starts it with nothing but a socket and one kubeconfig, knows which reply
+//! may come in which state, and kills it when another one comes (OpenSSH `monitor.c`; checklist [100]).
+
+use std::ffi::OsString;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::sys::wait::WaitStatus;
+
+use super::lookup::Record;
+use super::{Failure, paths};
+use crate::exit::ExitCode;
+use crate::protocol::{self, FrameError, KUBECONFIG_FD, MAX_FRAME, Reply, Request, SOCKET_FD};
+use crate::sys::process::{self, Child, become_user};
+use crate::sys::trusted::{self, Links};
+
+/// How long a provisioner may take to read a request, or to end when its socket is closed.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Which reply is awaited. A reply that is not is a breach of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaits {
+    Nothing,
+    Provisioned,
+    Renewed,
+    TornDown,
+    Checked,
+}
+
+/// A running provisioner.
+pub struct Worker {
+    child: Child,
+    socket: UnixStream,
+    buffer: Vec<u8>,
+    awaits: Awaits,
+}
+
+impl Worker {
+    /// Starts one as `account`, with `kubeconfig`.
+    ///
+    /// # Errors
+    /// [`ExitCode::Provisioner`].
+    pub fn start(account: &Record, kubeconfig: OwnedFd) -> Result<Self, Failure> {
+        let program = paths::provisioner();
+        // Nobody but root can change it, so its path may be used after the look.
+        trusted::open_file(program, Links::FollowRoots).map_err(Failure::of(ExitCode::Provisioner))?;
+        let (ours, theirs) = UnixStream::pair().map_err(Failure::doing(ExitCode::Provisioner, "socketpair"))?;
+        let child = process::fork(|| become_provisioner(account, &theirs.into(), &kubeconfig))
+            .map_err(Failure::doing(ExitCode::Provisioner, "fork"))?;
+        ours.set_nonblocking(true).map_err(Failure::doing(ExitCode::Provisioner, "socket"))?;
+        Ok(Self { child, socket: ours, buffer: Vec::new(), awaits: Awaits::Nothing })
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> nix::unistd::Pid {
+        self.child.pid()
+    }
+
+    /// Its socket, for [`super::events::Events::next`].
+    #[must_use]
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Takes note of a status that was reaped elsewhere.
+    pub fn note(&mut self, status: WaitStatus) {
+        self.child.note(status);
+    }
+
+    /// Sends a request; its answer is then awaited.
+    ///
+    /// # Errors
+    /// [`ExitCode::Provisioner`] when it does not read.
+    pub fn send(&mut self, request: &Request) -> Result<(), Failure> {
+        self.awaits = match request {
+            Request::Open(_) => Awaits::Nothing,
+            Request::Provision(_) => Awaits::Provisioned,
+            Request::Renew => Awaits::Renewed,
+            Request::TearDown(_) => Awaits::TornDown,
+            Request::Check(_) => Awaits::Checked,
+        };
+        let frame = protocol::encode(request).map_err(Failure::of(ExitCode::Internal))?;
+        let deadline = Instant::now() + PATIENCE;
+        let mut rest = frame.as_slice();
+        while !rest.is_empty() {
+            match self.socket.write(rest) {
+                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
+                    let ready = poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+                    if !matches!(ready, Ok(1)) {
+                        return Err(self.breach("does not read"));
+                    }
+                }
+                Err(_) => return Err(self.breach("has ended")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the next reply, if one has come whole. Call it when the socket is readable, until it gives none.
+    ///
+    /// # Errors
+    /// [`ExitCode::Provisioner`] when it ended or broke the protocol; it is dead then.
+    pub fn receive(&mut self) -> Result<Option<Reply>, Failure> {
+        loop {
+            if let Some(reply) = self.whole_frame()? {
+                return self.permitted(reply).map(Some);
+            }
+            let mut chunk = [0; 8192];
+            match self.socket.read(&mut chunk) {
+                Ok(0) => return Err(self.breach("has ended")),
+                Ok(read) => self.buffer.extend_from_slice(chunk.get(..read).unwrap_or_default()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Err(self.breach("has ended")),
+            }
+        }
+    }
+
+    fn whole_frame(&mut self) -> Result<Option<Reply>, Failure> {
+        let Some(prefix) = self.buffer.first_chunk::<4>() else { return Ok(None) };
+        let framed = |error: FrameError| error.to_string();
+        let length = match protocol::announced(*prefix).map_err(framed) {
+            Ok(length) => length,
+            Err(rule) => return Err(self.breach(&rule)),
+        };
+        debug_assert!(length <= MAX_FRAME);
+        let Some(body) = self.buffer.get(4..4 + length) else { return Ok(None) };
+        let reply = protocol::decode(body).map_err(framed);
+        self.buffer.drain(..4 + length);
+        self.buffer.shrink_to(0);
+        reply.map(Some).map_err(|rule| self.breach(&rule))
+    }
+
+    fn permitted(&mut self, reply: Reply) -> Result<Reply, Failure> {
+        let allowed = match (&reply, self.awaits) {
+            // On the way to Provisioned; the request stays open.
+            (Reply::Created { .. }, Awaits::Provisioned) => return Ok(reply),
+            (Reply::Provisioned { .. }, Awaits::Provisioned)
+            | (Reply::Renewed { .. }, Awaits::Renewed)
+            | (Reply::TornDown { .. }, Awaits::TornDown)
+            | (Reply::Checked { .. }, Awaits::Checked) => true,
+            (Reply::Failed { .. }, awaits) => awaits != Awaits::Nothing,
+            _ => false,
+        };
+        self.awaits = Awaits::Nothing;
+        if allowed { Ok(reply) } else { Err(self.breach("sent a message that may not come now")) }
+    }
+
+    fn breach(&mut self, what: &str) -> Failure {
+        self.child.signal(Signal::SIGKILL);
+        let status = self.child.wait();
+        let how = match status {
+            Ok(WaitStatus::Exited(_, code)) => format!(" (exit status {code})"),
+            Ok(WaitStatus::Signaled(_, signal, _)) if signal != Signal::SIGKILL => format!(" (by {signal})"),
+            _ => String::new(),
+        };
+        Failure::new(ExitCode::Provisioner, format!("the provisioner {what}{how}"))
+    }
+
+    /// Ends it: end-of-file first, then a kill.
+    pub fn end(mut self) {
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
+        let mut fds = [PollFd::new(self.child.pidfd().as_fd(), PollFlags::POLLIN)];
+        let patience = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::MAX);
+        if !matches!(poll(&mut fds, patience), Ok(1)) {
+            self.child.signal(Signal::SIGKILL);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// In the child: becomes `account` and the provisioner. Returns only on failure.
+fn become_provisioner(account: &Record, socket: &OwnedFd, kubeconfig: &OwnedFd) -> i32 {
+    let prepared = || -> Result<(), Box<dyn std::error::Error>> {
+        nix::unistd::setsid()?;
+        become_user(account.uid, account.gid, &account.groups)?;
+        process::new_session_keyring()?;
+        process::reset_signals();
+        // First out of the way of the numbers that they are to get.
+        let [socket, kubeconfig] = [above(socket)?, above(kubeconfig)?];
+        let null = above(&open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?)?;
+        for standard in 0..3 {
+            process::place_fd(null, standard)?;
+        }
+        process::place_fd(socket, SOCKET_FD)?;
+        process::place_fd(kubeconfig, KUBECONFIG_FD)?;
+        process::cloexec_from(KUBECONFIG_FD + 1)?;
+        Ok(())
+    };
+    if prepared().is_err() {
+        return 1;
+    }
+    let text = |text: &str| OsString::from(text);
+    let environment = vec![
+        (text("PATH"), text("/usr/local/bin:/usr/bin:/bin")),
+        (text("HOME"), account.home.clone().into_os_string()),
+        (text("LANG"), text("C.UTF-8")),
+    ];
+    let program = paths::provisioner().as_os_str().to_owned();
+    let _ = process::execve(program.clone(), vec![program], environment);
+    127
+}
+
+/// A copy of a descriptor with a number above those that are given out.
+fn above(fd: &OwnedFd) -> nix::Result<RawFd> {
+    fcntl(fd.as_fd(), FcntlArg::F_DUPFD_CLOEXEC(10))
+}
