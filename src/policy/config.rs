@@ -8,8 +8,18 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub mod duration;
+mod environment;
+mod explain;
 mod parse;
-pub use parse::{ConfigError, parse};
+mod validate;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use parse::Reader;
+pub use parse::{ConfigError, MAX_TEXT, parse};
 
 /// The whole file.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -193,8 +203,8 @@ pub struct Credentials {
     #[serde(default)]
     pub mode: CredentialMode,
     /// Life of a token, such as `1h`; at least 10 minutes. Renewed at two thirds of what was granted.
-    #[serde(default = "default_token_ttl", with = "parse::duration")]
-    #[schemars(with = "String")]
+    #[serde(default = "default_token_ttl", with = "duration")]
+    #[schemars(with = "String", extend("format" = duration::FORMAT))]
     pub token_ttl: Duration,
 }
 
@@ -282,32 +292,32 @@ impl Default for Staging {
 #[serde(deny_unknown_fields, default)]
 pub struct Timeouts {
     /// The account database's answer.
-    #[serde(with = "parse::duration")]
-    #[schemars(with = "String")]
+    #[serde(with = "duration")]
+    #[schemars(with = "String", extend("format" = duration::FORMAT))]
     pub lookup: Duration,
     /// The caller's files, until they are open; and again until they are copied.
-    #[serde(with = "parse::duration")]
-    #[schemars(with = "String")]
+    #[serde(with = "duration")]
+    #[schemars(with = "String", extend("format" = duration::FORMAT))]
     pub staging: Duration,
     /// The first connection to the API server, a login helper included.
-    #[serde(with = "parse::duration")]
-    #[schemars(with = "String")]
+    #[serde(with = "duration")]
+    #[schemars(with = "String", extend("format" = duration::FORMAT))]
     pub connect: Duration,
     /// One request to the API server.
-    #[serde(with = "parse::duration")]
-    #[schemars(with = "String")]
+    #[serde(with = "duration")]
+    #[schemars(with = "String", extend("format" = duration::FORMAT))]
     pub request: Duration,
     /// All of the set-up in the cluster.
-    #[serde(with = "parse::duration")]
-    #[schemars(with = "String")]
+    #[serde(with = "duration")]
+    #[schemars(with = "String", extend("format" = duration::FORMAT))]
     pub provision: Duration,
     /// From TERM to KILL when the job is told to stop.
-    #[serde(with = "parse::duration")]
-    #[schemars(with = "String")]
+    #[serde(with = "duration")]
+    #[schemars(with = "String", extend("format" = duration::FORMAT))]
     pub grace: Duration,
     /// All of the clean-up in the cluster.
-    #[serde(with = "parse::duration")]
-    #[schemars(with = "String")]
+    #[serde(with = "duration")]
+    #[schemars(with = "String", extend("format" = duration::FORMAT))]
     pub teardown: Duration,
 }
 

@@ -165,3 +165,23 @@ impl JobId {
         format!("spark-{}", self.0)
     }
 }
+
+/// Whether `text` may be the name of an admin property.
+#[must_use]
+pub fn is_property_name(text: &str) -> bool {
+    is_word(text, 64)
+}
+
+/// Whether `text` may be a project's key: 1 to 100 of `[A-Za-z0-9_.-]`.
+#[must_use]
+pub fn is_project_key(text: &str) -> bool {
+    is_word(text, 100)
+}
+
+/// Whether `text` is 1 to `longest` of `[A-Za-z0-9_.-]`.
+#[must_use]
+pub fn is_word(text: &str, longest: usize) -> bool {
+    !text.is_empty()
+        && text.len() <= longest
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+}
