@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::yaml::{Segment, shown, strictly_shown};
+use super::place::{Segment, locate, shown, strictly_shown};
 use super::{Config, validate, yaml};
 
 /// Largest file that is read, in bytes.
@@ -134,7 +134,7 @@ impl<'t> Reader<'t> {
         rule: impl Into<String>,
         advice: impl Into<String>,
     ) -> ConfigError {
-        let (line, column) = yaml::locate(self.text, &path);
+        let (line, column) = locate(self.text, &path);
         ConfigError { line, column, path: shown(&path), rule: rule.into(), advice: advice.into() }
     }
 }

@@ -9,7 +9,7 @@ use crate::policy::config::{MappingRule, RegexRule, Users};
 use crate::policy::names::{Login, UserName};
 
 /// Longest regular expression in bytes.
-pub(crate) const MAX_REGEX: usize = 1024;
+const MAX_REGEX: usize = 1024;
 /// Bound on a compiled expression, and on its search cache, in bytes: `(\w{100}){100}` is refused.
 const COMPILED: usize = 1 << 20;
 /// Most digits after `$`.
