@@ -134,7 +134,7 @@ pub fn map_login(users: &Users, login: &Login, project: Option<&str>) -> Result<
 
 impl RegexRule {
     /// The account's name when the expression matches the whole login.
-    fn apply(&self, login: &str) -> Result<Option<String>, &'static str> {
+    pub(super) fn apply(&self, login: &str) -> Result<Option<String>, &'static str> {
         let regex = compile(&self.regex)?;
         let Some(captures) = regex.captures(login) else { return Ok(None) };
         let mut name = String::new();

@@ -99,6 +99,14 @@ fn what_is_no_single_yaml_document_is_refused() {
 }
 
 #[test]
+fn a_null_is_not_overlooked_beside_a_number_that_no_type_holds() {
+    let text = spoiled("spark.executor.instances: 2", &format!("spark.x: {}", "9".repeat(30)));
+    assert!(parse(text.as_bytes()).is_ok_and(|config| config.profiles["per-user"].spark.defaults.len() == 2));
+    assert!(parse(text.replace("pod_security: restricted", "pod_security: ~").as_bytes()).is_err());
+    assert!(parse(text.replace("callers: [dssuser, root]", "callers:").as_bytes()).is_err());
+}
+
+#[test]
 fn size_depth_and_aliases_cost_little() {
     let mebibyte = 1 << 20;
     let billion = (1..=9).fold("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned(), |text, n| {
