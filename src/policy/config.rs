@@ -12,6 +12,7 @@ pub mod duration;
 mod environment;
 mod explain;
 mod parse;
+mod place;
 mod validate;
 mod yaml;
 

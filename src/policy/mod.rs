@@ -7,3 +7,6 @@ pub mod identity;
 pub mod names;
 pub mod namespace;
 pub mod token;
+
+#[cfg(test)]
+pub(crate) mod testing;

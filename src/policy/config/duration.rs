@@ -32,7 +32,7 @@ pub fn read(text: &str) -> Option<Duration> {
 #[must_use]
 pub fn write(span: Duration) -> String {
     let seconds = span.as_secs();
-    let exact = UNITS.iter().find(|(_, factor)| seconds % factor == 0 && seconds > 0);
+    let exact = UNITS.iter().find(|(_, factor)| seconds > 0 && seconds.is_multiple_of(*factor));
     exact.map_or_else(|| format!("{seconds}s"), |(letter, factor)| format!("{}{letter}", seconds / factor))
 }
 

@@ -8,7 +8,7 @@ use serde_yaml::{Mapping, Value};
 
 use super::duration;
 use super::parse::Finding;
-use super::yaml::Segment;
+use super::place::Segment;
 
 /// The first difference between a value and a schema; none when the schema knows of none.
 pub(crate) fn explain(schema: &schemars::Schema, value: &Value) -> Option<Finding> {
@@ -155,7 +155,7 @@ impl<'s> Walk<'s> {
             (Value::Mapping(map), Some(known)) => {
                 known.keys().filter(|key| map.contains_key(key.as_str())).count()
             }
-            (Value::Mapping(_) | Value::Null, None) | (_, Some(_)) => 0,
+            (Value::Mapping(_) | Value::Sequence(_) | Value::Null, None) | (_, Some(_)) => 0,
             (_, None) => 1,
         }
     }

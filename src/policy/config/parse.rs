@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::yaml::{Segment, shown, strictly_shown};
+use super::place::{Segment, locate, shown, strictly_shown};
 use super::{Config, validate, yaml};
 
 /// Largest file that is read, in bytes.
@@ -104,21 +104,22 @@ impl<'t> Reader<'t> {
     where
         T: serde::de::DeserializeOwned + schemars::JsonSchema,
     {
-        let explain = || {
-            let value = serde_yaml::from_str(self.text).ok()?;
-            let found = super::explain::explain(&schemars::schema_for!(T), &value)?;
-            Some(self.fault(found.path, found.rule, found.advice))
+        // The error's own words quote the text, so only its place is used.
+        let at_place = |error: serde_yaml::Error| ConfigError {
+            line: error.location().map_or(0, |at| at.line()),
+            column: error.location().map_or(0, |at| at.column()),
+            path: String::new(),
+            rule: "the value is not of the type that the schema asks for, or a number is too large".into(),
+            advice: "compare it with `config schema`".into(),
+        };
+        let explain = || match serde_yaml::from_str(self.text) {
+            Ok(value) => super::explain::explain(&schemars::schema_for!(T), &value)
+                .map(|found| self.fault(found.path, found.rule, found.advice)),
+            Err(error) => Some(at_place(error)),
         };
         let value = serde_yaml::from_str(self.text).map_err(|error| {
-            // Not needed as long as the schema says all that the type does. The error's own words quote the text,
-            // so only its place is used.
-            explain().unwrap_or_else(|| ConfigError {
-                line: error.location().map_or(0, |at| at.line()),
-                column: error.location().map_or(0, |at| at.column()),
-                path: String::new(),
-                rule: "the value is not of the type that the schema asks for".into(),
-                advice: "compare it with `config schema`".into(),
-            })
+            // The place alone is not needed as long as the schema says all that the type does.
+            explain().unwrap_or_else(|| at_place(error))
         })?;
         // Where the type asks for a string or a list, serde_yaml takes null for the word or for an empty list.
         match self.nulls.then(explain).flatten() {
@@ -134,7 +135,7 @@ impl<'t> Reader<'t> {
         rule: impl Into<String>,
         advice: impl Into<String>,
     ) -> ConfigError {
-        let (line, column) = yaml::locate(self.text, &path);
+        let (line, column) = locate(self.text, &path);
         ConfigError { line, column, path: shown(&path), rule: rule.into(), advice: advice.into() }
     }
 }

@@ -9,7 +9,7 @@ use crate::policy::config::{MappingRule, RegexRule, Users};
 use crate::policy::names::{Login, UserName};
 
 /// Longest regular expression in bytes.
-pub(crate) const MAX_REGEX: usize = 1024;
+const MAX_REGEX: usize = 1024;
 /// Bound on a compiled expression, and on its search cache, in bytes: `(\w{100}){100}` is refused.
 const COMPILED: usize = 1 << 20;
 /// Most digits after `$`.
@@ -134,7 +134,7 @@ pub fn map_login(users: &Users, login: &Login, project: Option<&str>) -> Result<
 
 impl RegexRule {
     /// The account's name when the expression matches the whole login.
-    fn apply(&self, login: &str) -> Result<Option<String>, &'static str> {
+    pub(super) fn apply(&self, login: &str) -> Result<Option<String>, &'static str> {
         let regex = compile(&self.regex)?;
         let Some(captures) = regex.captures(login) else { return Ok(None) };
         let mut name = String::new();

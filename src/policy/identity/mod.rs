@@ -15,7 +15,7 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use mapping::{MAX_REGEX, check_pattern};
+pub(crate) use mapping::check_pattern;
 pub use mapping::{Mapped, RuleTrace, Verdict, map_login};
 pub use properties::{Properties, parse_properties};
 
@@ -38,10 +38,11 @@ pub struct Account {
     pub lock: Option<Lock>,
 }
 
-/// Why an account is closed (shadow(5)).
+/// Why an account is closed (shadow(5)). An account that never had a password (`!` or `*` alone, as useradd(8) leaves
+/// it) is not closed: people often come in by a key or through the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lock {
-    /// Its password field starts with `!` and it has no other way in that the supervisor knows of.
+    /// It had a password, and `usermod -L` or `passwd -l` put a `!` before it.
     Locked,
     /// Its expiry date has passed.
     Expired,
