@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::exit::ExitCode;
+use crate::policy::config::{Cluster, Timeouts};
 use crate::policy::names::{JobId, NamespaceName};
 use crate::policy::token::Token;
 
@@ -63,6 +64,20 @@ pub struct ClusterAccess {
     pub connect_timeout_seconds: u64,
     /// Seconds for one request.
     pub request_timeout_seconds: u64,
+}
+
+impl ClusterAccess {
+    /// From the configuration.
+    #[must_use]
+    pub fn of(cluster: &Cluster, timeouts: &Timeouts) -> Self {
+        Self {
+            context: cluster.context.clone(),
+            driver_role: cluster.driver_role.clone(),
+            accept_missing_fence: cluster.accept_missing_fence,
+            connect_timeout_seconds: timeouts.connect.as_secs(),
+            request_timeout_seconds: timeouts.request.as_secs(),
+        }
+    }
 }
 
 /// The namespace of a job.

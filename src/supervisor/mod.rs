@@ -18,6 +18,7 @@ pub mod run;
 pub mod rundir;
 pub mod startup;
 pub mod tree;
+pub mod verbs;
 pub mod worker;
 
 use crate::exit::ExitCode;

@@ -12,7 +12,7 @@ use super::startup::{CallerUid, Given};
 use super::{Failure, load};
 use crate::exit::ExitCode;
 use crate::job::{EndUser, Scratch};
-use crate::policy::config::{Config, Profile, Program, Staging, Timeouts};
+use crate::policy::config::{Config, PodSecurity, Profile, Program, Staging, Timeouts};
 use crate::policy::identity::{self, Account, Caller, Known, Lock, RuleTrace};
 use crate::policy::names::{JobId, Login, UserName};
 use crate::policy::namespace::{self, Variables};
@@ -180,13 +180,7 @@ pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Pl
         profile_name: wanted.profile,
         profile: profile.clone(),
         namespace,
-        cluster: ClusterAccess {
-            context: cluster.context.clone(),
-            driver_role: cluster.driver_role.clone(),
-            accept_missing_fence: cluster.accept_missing_fence,
-            connect_timeout_seconds: config.timeouts.connect.as_secs(),
-            request_timeout_seconds: config.timeouts.request.as_secs(),
-        },
+        cluster: ClusterAccess::of(cluster, &config.timeouts),
         provisioner,
         kubeconfig: cluster.kubeconfig.clone(),
         kind: wanted.program,
@@ -265,7 +259,7 @@ fn namespace(config: &Config, profile: &Profile, variables: &Variables) -> Resul
     for policy in profile.namespace.policies.iter().filter_map(|name| config.namespace_policies.get(name)) {
         labels.extend(policy.labels.clone());
         if let Some(level) = policy.pod_security {
-            labels.insert("pod-security.kubernetes.io/enforce".into(), level.name().into());
+            labels.insert("pod-security.kubernetes.io/enforce".into(), pod_security_level(level).into());
         }
     }
     Ok(NamespaceWanted {
@@ -274,6 +268,23 @@ fn namespace(config: &Config, profile: &Profile, variables: &Variables) -> Resul
         owner: resolved.owner,
         labels,
     })
+}
+
+/// The label's value (Pod Security Standards).
+fn pod_security_level(level: PodSecurity) -> &'static str {
+    match level {
+        PodSecurity::Privileged => "privileged",
+        PodSecurity::Baseline => "baseline",
+        PodSecurity::Restricted => "restricted",
+    }
+}
+
+/// Looks at a profile's Spark directory, as a run does.
+///
+/// # Errors
+/// [`ExitCode::ProgramRefused`].
+pub fn look_at_spark(profile: &Profile) -> Result<(), Failure> {
+    profile.programs.iter().try_for_each(|program| spark_directory(profile, *program).map(|_| ()))
 }
 
 /// Looks at Spark's directory, and reads its spark-defaults.conf.

@@ -1,0 +1,262 @@
+//! `check` and `run --dry-run`: the same decisions as a run, told instead of carried out.
+
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::events::{Event, Events};
+use super::invocation::Invocation;
+use super::lookup::{self, Question, Record};
+use super::worker::Worker;
+use super::{Failure, load, plan};
+use crate::cli::CheckArgs;
+use crate::exit::ExitCode;
+use crate::policy::config::{Cluster, Config, Profile, Program};
+use crate::policy::names::NamespaceName;
+use crate::protocol::{CheckLine, ClusterAccess, MANAGED_LABEL, NamespaceWanted, Reply, Request};
+use crate::sys::host;
+use crate::sys::trusted;
+
+/// Oldest sudo: 1.9.5 fixed CVE-2021-3156.
+const SUDO_FLOOR: (u32, u32, u32) = (1, 9, 5);
+/// Namespace that is asked about when no login says which.
+const EXAMPLE_NAMESPACE: &str = "spark-submit-as-check";
+
+/// The decision of a run.
+///
+/// # Errors
+/// [`ExitCode::Internal`].
+pub fn decision(plan: &plan::Plan, json: bool) -> Result<String, Failure> {
+    let objects = [
+        format!("ServiceAccount {}", plan.job.object_name()),
+        format!("RoleBinding {} to ClusterRole {}", plan.job.object_name(), plan.cluster.driver_role),
+        format!("Secret {}", plan.job.object_name()),
+    ];
+    let rules: Vec<String> = plan.trace.iter().map(ToString::to_string).collect();
+    let value = json!({
+        "login": plan.login.as_str(),
+        "caller": plan.caller,
+        "user": plan.user_name.as_str(),
+        "uid": plan.user.uid,
+        "rules": &rules,
+        "allowed_by": plan.allowed_by,
+        "profile": plan.profile_name,
+        "namespace": plan.namespace.name.as_str(),
+        "namespace_owner": plan.namespace.owner,
+        "namespace_create": plan.namespace.create,
+        "objects": objects,
+        "program": plan.program.display().to_string(),
+        "command": plan.shown_arguments(),
+    });
+    if json {
+        return serde_json::to_string_pretty(&value).map_err(Failure::doing(ExitCode::Internal, "JSON"));
+    }
+    let mut lines = vec![
+        format!("login        {}", plan.login),
+        format!("UNIX account {} (uid {}), allowed by {}", plan.user_name, plan.user.uid, plan.allowed_by),
+    ];
+    lines.extend(rules.iter().map(|rule| format!("  {rule}")));
+    let how = if plan.namespace.create { "created when missing" } else { "must exist" };
+    lines.push(format!("namespace    {} ({how}), owner {}", plan.namespace.name, plan.namespace.owner));
+    lines.extend(objects.iter().map(|object| format!("object       {object}")));
+    lines.push(format!("command      {}", plan.shown_arguments().join(" ")));
+    Ok(lines.join("\n"))
+}
+
+/// The lines, for people or as JSON.
+///
+/// # Errors
+/// [`ExitCode::Internal`].
+pub fn render(lines: &[CheckLine], json: bool) -> Result<String, Failure> {
+    if json {
+        return serde_json::to_string_pretty(lines).map_err(Failure::doing(ExitCode::Internal, "JSON"));
+    }
+    let mark = |ok| if ok { "ok  " } else { "FAIL" };
+    let text: Vec<String> = lines
+        .iter()
+        .map(|line| super::report::escaped(&format!("{} {}: {}", mark(line.ok), line.what, line.message)))
+        .collect();
+    Ok(text.join("\n"))
+}
+
+fn line(what: impl Into<String>, result: Result<String, String>) -> CheckLine {
+    let ok = result.is_ok();
+    CheckLine { what: what.into(), ok, message: result.unwrap_or_else(|problem| problem) }
+}
+
+/// Looks at everything that a run needs, without making anything.
+#[must_use]
+pub fn check(path: &Path, args: &CheckArgs) -> Vec<CheckLine> {
+    let mut lines = vec![sudo()];
+    let config = match load::config(path) {
+        Ok(config) => config,
+        Err(failure) => {
+            lines.push(line("configuration", Err(failure.message)));
+            return lines;
+        }
+    };
+    lines.push(line("configuration", Ok(format!("{} accepted", path.display()))));
+    let question = Question {
+        names: vec![config.provisioner.clone()],
+        groups: config.users.allowed_groups.clone(),
+        ..Question::default()
+    };
+    let answer = match lookup::ask(&question, config.timeouts.lookup) {
+        Ok(answer) => answer,
+        Err(failure) => {
+            lines.push(line("account database", Err(failure.message)));
+            return lines;
+        }
+    };
+    for group in &config.users.allowed_groups {
+        let found = answer.groups.get(group).map(|gid| format!("gid {gid}"));
+        lines.push(line(format!("group {group}"), found.ok_or_else(|| "does not exist (groupadd)".into())));
+    }
+    let Some(provisioner) = answer.names.get(&config.provisioner) else {
+        lines.push(line("provisioner", Err(format!("account {} does not exist (useradd --system)", config.provisioner))));
+        return lines;
+    };
+    let own = !config.callers.contains(&config.provisioner);
+    let told = if own {
+        format!("account {}, uid {}", provisioner.name, provisioner.uid)
+    } else {
+        format!("{} is a caller's account: the platform can read the cluster credential", provisioner.name)
+    };
+    lines.push(line("provisioner", Ok(told)));
+    for (name, profile) in &config.profiles {
+        if args.profile.as_ref().is_none_or(|wanted| wanted == name) {
+            lines.extend(profile_lines(&config, name, profile, provisioner, args.user.as_deref()));
+        }
+    }
+    if args.profile.as_ref().is_some_and(|wanted| !config.profiles.contains_key(wanted)) {
+        lines.push(line("profile", Err("no such profile in the configuration".into())));
+    }
+    lines
+}
+
+fn profile_lines(
+    config: &Config,
+    name: &str,
+    profile: &Profile,
+    provisioner: &Record,
+    user: Option<&str>,
+) -> Vec<CheckLine> {
+    let what = |part: &str| format!("profile {name}, {part}");
+    let mut lines = vec![line(
+        what("Spark"),
+        plan::look_at_spark(profile).map(|()| profile.spark_home.display().to_string()).map_err(|f| f.message),
+    )];
+    let Some(cluster) = config.clusters.get(&profile.cluster) else { return lines };
+    let namespace = match user {
+        None => NamespaceName::new(EXAMPLE_NAMESPACE)
+            .map(|name| NamespaceWanted {
+                name,
+                create: profile.namespace.create,
+                owner: "{}".into(),
+                labels: [(MANAGED_LABEL.to_owned(), "true".to_owned())].into(),
+            })
+            .map_err(|error| error.to_string()),
+        Some(login) => decided(config, name, profile, login).map_err(|failure| failure.message),
+    };
+    match namespace {
+        Err(problem) => lines.push(line(what("login"), Err(problem))),
+        Ok(namespace) => {
+            if user.is_some() {
+                lines.push(line(what("login"), Ok(format!("namespace {}", namespace.name))));
+            }
+            match ask_cluster(config, cluster, provisioner, namespace) {
+                Ok(told) => lines.extend(told.into_iter().map(|told| CheckLine { what: what(&told.what), ..told })),
+                Err(failure) => lines.push(line(what("cluster"), Err(failure.message))),
+            }
+        }
+    }
+    lines
+}
+
+/// The namespace that a run for this login would have.
+fn decided(config: &Config, name: &str, profile: &Profile, login: &str) -> Result<NamespaceWanted, Failure> {
+    let program = profile.programs.first().copied().unwrap_or(Program::SparkSubmit);
+    let arguments = if program == Program::SparkSubmit { vec!["check.py".into()] } else { Vec::new() };
+    let wanted = Invocation {
+        user: login.to_owned(),
+        profile: name.to_owned(),
+        project: None,
+        program,
+        conf: std::collections::BTreeMap::new(),
+        stage: Vec::new(),
+        arguments,
+    };
+    let root = Record {
+        name: "root".into(),
+        uid: 0,
+        gid: 0,
+        groups: Vec::new(),
+        home: "/".into(),
+        shell: "/bin/sh".into(),
+        locked: false,
+        expired: false,
+    };
+    plan::decide(config, &root, wanted).map(|plan| plan.namespace)
+}
+
+fn ask_cluster(
+    config: &Config,
+    cluster: &Cluster,
+    provisioner: &Record,
+    namespace: NamespaceWanted,
+) -> Result<Vec<CheckLine>, Failure> {
+    let kubeconfig = trusted::open_credential(&cluster.kubeconfig, provisioner.uid, provisioner.gid)
+        .map_err(Failure::of(ExitCode::ClusterCredential))?;
+    let mut worker = Worker::start(provisioner, kubeconfig)?;
+    let result = asked(config, cluster, &mut worker, namespace);
+    worker.end();
+    result
+}
+
+fn asked(
+    config: &Config,
+    cluster: &Cluster,
+    worker: &mut Worker,
+    namespace: NamespaceWanted,
+) -> Result<Vec<CheckLine>, Failure> {
+    let deadline = Instant::now() + config.timeouts.provision;
+    worker.send(&Request::Open(ClusterAccess::of(cluster, &config.timeouts)))?;
+    worker.send(&Request::Check(namespace))?;
+    let mut events = Events::new()?;
+    loop {
+        match events.next(Some(worker.socket()), Some(deadline))? {
+            Event::Provisioner => match worker.receive()? {
+                Some(Reply::Checked { lines }) => return Ok(lines),
+                Some(Reply::Failed { code, message, .. }) => return Err(Failure::new(code, message)),
+                _ => {}
+            },
+            Event::Deadline => {
+                return Err(Failure::new(ExitCode::ClusterUnreachable, "the cluster did not answer in time"));
+            }
+            Event::Stop(_) | Event::CallerGone => {
+                return Err(Failure::new(ExitCode::Interrupted, "told to stop"));
+            }
+            Event::Children | Event::PassOn(_) => {}
+        }
+    }
+}
+
+/// The version of sudo. It is not needed by root itself, so a host without it is only told.
+fn sudo() -> CheckLine {
+    let output = std::process::Command::new("/usr/bin/sudo").arg("-V").env_clear().output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let version = text.lines().next().and_then(|line| line.strip_prefix("Sudo version ")).unwrap_or_default();
+    let result = match (host::version(version), third(version)) {
+        (Some((major, minor)), Some(patch)) if (major, minor, patch) >= SUDO_FLOOR => Ok(version.to_owned()),
+        (Some(_), _) => Err(format!("{version} is older than 1.9.5, the oldest supported (CVE-2021-3156)")),
+        (None, _) => Ok("not found at /usr/bin/sudo; callers other than root need it or sudo-rs".to_owned()),
+    };
+    line("sudo", result)
+}
+
+/// `5` of `1.9.5p2`.
+fn third(version: &str) -> Option<u32> {
+    let text = version.split('.').nth(2).unwrap_or("0");
+    text.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}

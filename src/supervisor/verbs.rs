@@ -1,0 +1,171 @@
+//! Who may call which verb, in one table, and what each verb does.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::invocation::{self, Invocation, RequestFile};
+use super::lookup::Record;
+use super::plan::Plan;
+use super::report::Report;
+use super::startup::{self, CallerUid, Given};
+use super::{Failure, Outcome, check, config, load, paths, plan, run};
+use crate::caller::{self, Caller, CallerError};
+use crate::cli::{CheckArgs, Cli, ConfigVerb, RunArgs, Verb};
+use crate::exit::ExitCode;
+use crate::job::Staged;
+use crate::policy::config::Config;
+
+/// Who may call a verb.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// The accounts that `callers` names.
+    Callers,
+    /// Root itself, not through sudo from another account.
+    Root,
+    /// Anybody: nothing is read and nothing is done.
+    Anybody,
+}
+
+/// The table.
+#[must_use]
+pub fn who_may(verb: &Verb) -> Who {
+    match verb {
+        Verb::Run(_) => Who::Callers,
+        Verb::Check(_) | Verb::Config(ConfigVerb::Show { .. } | ConfigVerb::Validate { .. }) => Who::Root,
+        Verb::Config(ConfigVerb::Schema) => Who::Anybody,
+    }
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+/// The refusal or failure that ends the call.
+pub fn dispatch(cli: Cli, given: &Given) -> Result<Outcome, Failure> {
+    if let Verb::Config(ConfigVerb::Schema) = cli.verb {
+        return print(&config::schema()?);
+    }
+    startup::require_root()?;
+    let caller = startup::caller(given)?;
+    let path = configuration(cli.config, caller)?;
+    if who_may(&cli.verb) == Who::Root && caller != CallerUid::Root {
+        return Err(Failure::new(ExitCode::CallerRefused, "this verb is for root itself; callers may use `run`"));
+    }
+    match cli.verb {
+        Verb::Run(args) => run_verb(&path, caller, given, &args),
+        Verb::Check(args) => check_verb(&path, &args),
+        Verb::Config(ConfigVerb::Show { json }) => print(&config::show(&path, json)?),
+        Verb::Config(ConfigVerb::Validate { file: None }) => print(&config::validate_in_force(&path)?),
+        Verb::Config(ConfigVerb::Validate { file: Some(file) }) => {
+            // The process is at `/`; a relative path is the administrator's own.
+            if let (Some(directory), false) = (&given.directory, file.is_absolute()) {
+                let _ = nix::unistd::fchdir(directory);
+            }
+            print(&config::validate_draft(&file)?)
+        }
+        Verb::Config(ConfigVerb::Schema) => Ok(Outcome::DONE),
+    }
+}
+
+/// The configuration's path: compiled in, and only root itself may name another [6].
+fn configuration(option: Option<PathBuf>, caller: CallerUid) -> Result<PathBuf, Failure> {
+    match (option, caller) {
+        (None, _) => Ok(paths::config().to_owned()),
+        (Some(path), CallerUid::Root) => Ok(path),
+        (Some(_), CallerUid::Account(_)) => Err(Failure::new(
+            ExitCode::CallerRefused,
+            "--config is for root itself; the path of the configuration is compiled in",
+        )),
+    }
+}
+
+fn run_verb(path: &Path, caller: CallerUid, given: &Given, args: &RunArgs) -> Result<Outcome, Failure> {
+    let config = load::config(path)?;
+    let record = plan::authorize_caller(&config, caller)?;
+    let request = match &args.request {
+        Some(file) => Some(read_request(&config, &record, given, file)?),
+        None => None,
+    };
+    let wanted: Invocation = invocation::gather(args, request)?;
+    let plan = plan::decide(&config, &record, wanted)?;
+    if args.dry_run {
+        return print(&check::decision(&plan, args.json)?);
+    }
+    let staged = stage(&plan, &record, given)?;
+    let report = Report { quiet: args.quiet };
+    report.say(format!("job {}: {} is {} (profile {})", plan.job, plan.login, plan.user_name, plan.profile_name));
+    run::run(&plan, given, report, staged)
+}
+
+fn as_caller<'a>(record: &'a Record, given: &'a Given) -> Caller<'a> {
+    Caller { uid: record.uid, gid: record.gid, groups: &record.groups, directory: given.directory.as_ref() }
+}
+
+fn refused(error: CallerError) -> Failure {
+    Failure::new(ExitCode::InputRefused, error.to_string())
+}
+
+fn read_request(config: &Config, record: &Record, given: &Given, file: &Path) -> Result<RequestFile, Failure> {
+    let text = caller::read(&as_caller(record, given), file, config.timeouts.staging).map_err(refused)?;
+    invocation::parse_request(&text)
+}
+
+fn stage(plan: &Plan, record: &Record, given: &Given) -> Result<Vec<Staged>, Failure> {
+    if plan.stage.is_empty() {
+        return Ok(Vec::new());
+    }
+    let opened =
+        caller::open(&as_caller(record, given), &plan.stage, plan.staging.max_bytes, plan.timeouts.staging)
+            .map_err(refused)?;
+    Ok(plan
+        .stage
+        .iter()
+        .zip(opened)
+        .filter_map(|(path, file)| Some(Staged { name: path.file_name()?.to_owned(), file }))
+        .collect())
+}
+
+fn check_verb(path: &Path, args: &CheckArgs) -> Result<Outcome, Failure> {
+    let lines = check::check(path, args);
+    let failed = lines.iter().any(|line| !line.ok);
+    print(&check::render(&lines, args.json)?)?;
+    if failed {
+        return Err(Failure::new(ExitCode::CheckFailed, "at least one check failed; see the lines above"));
+    }
+    Ok(Outcome::DONE)
+}
+
+/// Prints a result; a reader that has gone is not our failure.
+fn print(text: &str) -> Result<Outcome, Failure> {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| {
+        if text.ends_with('\n') { Ok(()) } else { out.write_all(b"\n") }
+    });
+    let _ = out.flush();
+    Ok(Outcome::DONE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[test]
+    fn the_table_of_verbs_and_callers() {
+        let who = |words: &[&str]| {
+            let cli = Cli::try_parse_from([&["spark-submit-as"], words].concat()).expect("command line");
+            who_may(&cli.verb)
+        };
+        assert_eq!(who(&["run", "--user", "alice", "--profile", "p", "--", "x.py"]), Who::Callers);
+        assert_eq!(who(&["check"]), Who::Root);
+        assert_eq!(who(&["config", "show"]), Who::Root);
+        assert_eq!(who(&["config", "validate", "/x"]), Who::Root);
+        assert_eq!(who(&["config", "schema"]), Who::Anybody);
+    }
+
+    #[test]
+    fn checklist_6_only_root_itself_names_another_configuration() {
+        assert!(configuration(Some("/x".into()), CallerUid::Root).is_ok());
+        let refused = configuration(Some("/x".into()), CallerUid::Account(1000));
+        assert_eq!(refused.map_err(|failure| failure.code), Err(ExitCode::CallerRefused));
+    }
+}

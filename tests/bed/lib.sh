@@ -1,0 +1,152 @@
+# The test bed: this project installed for real beside nothing of the host's own, on a real cluster.
+# Sourced by the scripts in this directory.
+#
+# Everything has a name of its own (prefix, configuration, run directory, accounts), so that a host that also has a
+# real installation keeps it.
+
+set -euo pipefail
+BED_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+BED_PREFIX=/opt/spark-submit-as-testbed
+BED_ETC=$BED_PREFIX/etc
+BED_CONFIG=$BED_ETC/spark-submit-as/config.yaml
+BED_RUN=/run/spark-submit-as-testbed
+BED_STATE=/var/lib/spark-submit-as-testbed
+BED_MARK='spark-submit-as test bed'
+BED_SPARK=${BED_SPARK:-4.1.4}
+BED_SUDOERS=/etc/sudoers.d/spark-submit-as-testbed
+PATH=$PATH:/usr/sbin:/sbin
+
+say() { printf 'test bed: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+[ "$(id -u)" = 0 ] || die "must run as root: it makes accounts, a cluster node and a sudoers file"
+
+# account NAME GROUPS... : an account that belongs to the test bed. One that was there before is never touched.
+account() {
+  local name=$1 groups=$2 shell=$3 system=$4
+  if getent passwd "$name" > /dev/null; then
+    getent passwd "$name" | cut -d: -f5 | grep -qF "$BED_MARK" ||
+      die "account $name exists and is not the test bed's; run on a machine without it"
+    return
+  fi
+  # shellcheck disable=SC2086
+  useradd $system --create-home --comment "$BED_MARK" --shell "$shell" ${groups:+--groups "$groups"} "$name"
+  chmod 0700 "$(getent passwd "$name" | cut -d: -f6)"
+}
+
+accounts() {
+  getent group spark-users > /dev/null || groupadd spark-users
+  account dssuser '' /bin/bash ''
+  account alice spark-users /bin/bash ''
+  account bob spark-users /bin/bash ''
+  account mallory '' /bin/bash ''
+  account ssa-provisioner '' /usr/sbin/nologin --system
+}
+
+kubectl() { "$BED_TOP/testbench/bench" kubectl "$@"; }
+
+# A kubeconfig for the provisioner's service account, readable by root alone: the supervisor hands it over.
+provisioner_kubeconfig() {
+  local token server ca
+  token=$(kubectl -n spark-submit-as create token provisioner --duration=24h)
+  server=$(kubectl config view --raw --minify -o 'jsonpath={.clusters[0].cluster.server}')
+  ca=$(kubectl config view --raw --minify -o 'jsonpath={.clusters[0].cluster.certificate-authority-data}')
+  [ -n "$ca" ] || ca=$(base64 -w0 "$(kubectl config view --raw --minify -o 'jsonpath={.clusters[0].cluster.certificate-authority}')")
+  umask 077
+  cat > "$BED_ETC/spark-submit-as/main.kubeconfig" <<KUBECONFIG
+{"apiVersion": "v1", "kind": "Config", "current-context": "main",
+ "clusters": [{"name": "main", "cluster": {"server": "$server", "certificate-authority-data": "$ca"}}],
+ "contexts": [{"name": "main", "context": {"cluster": "main", "user": "provisioner"}}],
+ "users": [{"name": "provisioner", "user": {"token": "$token"}}]}
+KUBECONFIG
+}
+
+configuration() {
+  umask 022
+  cat > "$BED_CONFIG" <<CONFIG
+callers: [dssuser]
+provisioner: ssa-provisioner
+users:
+  allowed_groups: [spark-users]
+  denied: [nobody]
+  properties: $BED_ETC/spark-submit-as/properties.yaml
+clusters:
+  main: {kubeconfig: $BED_ETC/spark-submit-as/main.kubeconfig, context: main}
+profiles:
+$(for version in $BED_VERSIONS; do profile "$version"; done)
+  per-team:
+    cluster: main
+    spark_home: $(spark_home "$BED_SPARK")
+    namespace: {template: "\${adminProperty:k8sNS}"}
+    spark: {defaults: {spark.kubernetes.container.image: "$(spark_image "$BED_SPARK")"}}
+    environment: {set: {PYSPARK_PYTHON: /usr/bin/python3}}
+namespace_policies:
+  small: {pod_security: restricted}
+CONFIG
+  cat > "$BED_ETC/spark-submit-as/properties.yaml" <<PROPERTIES
+logins:
+  alice: {k8sNS: team-a}
+  bob: {k8sNS: team-a}
+PROPERTIES
+}
+
+profile() {
+  local name=per-user
+  [ "$1" = "$BED_SPARK" ] || name=per-user-${1//./-}
+  cat <<PROFILE
+  $name:
+    cluster: main
+    spark_home: $(spark_home "$1")
+    programs: [spark-submit, pyspark, spark-shell, spark-sql]
+    namespace: {template: "dss-ns-\${dssUserLogin}", create: true, policies: [small]}
+    credentials: {mode: dynamic, token_ttl: 10m}
+    spark:
+      defaults:
+        spark.kubernetes.container.image: "$(spark_image "$1")"
+        spark.executor.instances: "1"
+        spark.executor.memory: 512m
+        spark.kubernetes.executor.request.cores: 100m
+    environment: {keep: [LANG, TZ], set: {PYSPARK_PYTHON: /usr/bin/python3}}
+PROFILE
+}
+
+bench_value() { "$BED_TOP/testbench/bench" env | sed -n "s/^$1_${2//./_}=//p"; }
+spark_home() { bench_value BENCH_SPARK_HOME "$1"; }
+spark_image() { bench_value BENCH_IMAGE "$1"; }
+
+bed_up() {
+  BED_VERSIONS=${BED_VERSIONS:-$BED_SPARK}
+  # shellcheck disable=SC2086
+  "$BED_TOP/testbench/bench" up $BED_VERSIONS >&2
+  command -v sudo > /dev/null || apt-get install -y -qq --no-install-recommends sudo > /dev/null
+  accounts
+  say "building and installing into $BED_PREFIX"
+  make -s -C "$BED_TOP" install PREFIX=$BED_PREFIX SYSCONFDIR=$BED_ETC RUNDIR=$BED_RUN STATEDIR=$BED_STATE >&2
+  # The tests' sudoers file is the shipped one, with the test bed's path.
+  install -m 0440 "$BED_ETC/sudoers.d/spark-submit-as" "$BED_SUDOERS"
+  visudo -cqf "$BED_SUDOERS" || die "the sudoers file is refused by visudo"
+  local manifest
+  for manifest in driver-role provisioner fence team-namespace; do
+    kubectl apply -f "$BED_TOP/packaging/kubernetes/$manifest.yaml" > /dev/null
+  done
+  provisioner_kubeconfig
+  configuration
+  say "ready"
+}
+
+bed_env() {
+  cat <<ENV
+export SSA_BED=1
+export SSA_BIN=$BED_PREFIX/bin/spark-submit-as
+export SSA_BED_PREFIX=$BED_PREFIX
+export SSA_BED_CONFIG=$BED_CONFIG
+export SSA_BED_RUN=$BED_RUN
+export SSA_BED_STATE=$BED_STATE
+export SSA_BED_KUBECTL="$BED_TOP/testbench/bench kubectl"
+export SSA_BED_SPARK=$BED_SPARK
+export SSA_BED_SPARK_HOME=$(spark_home "$BED_SPARK")
+export SSA_BED_JARS=$(bench_value BENCH_JARS "$BED_SPARK")
+export SSA_BED_IMAGE=$(spark_image "$BED_SPARK")
+ENV
+  "$BED_TOP/testbench/bench" env | sed -n 's/^\(BENCH_AUDIT_LOG\|BENCH_SERVER\|BENCH_DRIVER_HOST\|BENCH_KUBECONFIG\)=/export &/p'
+}
