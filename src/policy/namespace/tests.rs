@@ -243,7 +243,12 @@ fn different_values_never_give_one_name() {
         let mut owners: HashMap<String, String> = HashMap::new();
         let mut seen = Vec::new();
         for _ in 0..4000 {
-            let mut make = || adversarial(&mut random, &seen);
+            // Half of the time parts so short that two variables often meet in one text: a + b-c, a-b + c.
+            let parts = random.below(2) == 0;
+            let mut make = || match parts {
+                true => (*random.pick(&["a", "b", "aa", "ab", "a-a", "a-b", "b-a", "a-b-a"])).to_owned(),
+                false => adversarial(&mut random, &seen),
+            };
             let (Ok(login), Ok(user)) = (Login::new(make()), UserName::new(make())) else { continue };
             let properties = [("k8sNS".to_owned(), make())].into();
             let vars = Variables { login, user, group: None, project: Some(make()), properties };
@@ -255,7 +260,7 @@ fn different_values_never_give_one_name() {
             }
             seen.push(name);
         }
-        assert!(owners.len() > 500, "{template}: only {} names", owners.len());
+        assert!(owners.len() > 300, "{template}: only {} names", owners.len());
     }
 }
 
