@@ -123,6 +123,15 @@ pub struct TearDown {
     pub seconds: u64,
 }
 
+/// Grant a job another token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renew {
+    /// What the job has, so that a provisioner that did not make it can take it back as well.
+    pub made: TearDown,
+    /// Life asked for, in seconds.
+    pub token_seconds: u64,
+}
+
 /// What the supervisor asks. One at a time; the answer to one comes before the next is sent.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case")]
@@ -131,8 +140,8 @@ pub enum Request {
     Open(ClusterAccess),
     /// Answered by [`Reply::Created`] for each object, then [`Reply::Provisioned`] or [`Reply::Failed`].
     Provision(Provision),
-    /// A fresh token for the job that was provisioned: [`Reply::Renewed`] or [`Reply::Failed`].
-    Renew,
+    /// A fresh token: [`Reply::Renewed`] or [`Reply::Failed`].
+    Renew(Renew),
     /// Answered by [`Reply::TornDown`]; what failed is listed in it.
     TearDown(TearDown),
     /// May the provisioner do what it must, in this namespace? [`Reply::Checked`] or [`Reply::Failed`].

@@ -1,1 +1,148 @@
-fn main() {}
+//! The provisioner: the only program here that talks to Kubernetes. It runs as an account of its own, with no capability,
+//! an empty environment, a socket to root's supervisor and one kubeconfig, both opened by the supervisor.
+//!
+//! It answers the requests of `protocol`, one at a time. End-of-file on the socket means that the supervisor is gone:
+//! what was made for the job is then taken back and the program ends.
+
+mod api;
+mod check;
+mod credential;
+mod fault;
+mod objects;
+mod provision;
+mod teardown;
+mod wire;
+
+use std::process::ExitCode as Status;
+
+use spark_submit_as::protocol::{ClusterAccess, Reply, Request, TearDown};
+
+use api::Api;
+use credential::Credential;
+use fault::Fault;
+use wire::Wire;
+
+/// Seconds for taking back when nobody is left to say how long.
+const ORPHAN_SECONDS: u64 = 60;
+
+fn main() -> Status {
+    // Root's work is the supervisor's; this program's whole point is not to be root.
+    if nix::unistd::geteuid().is_root() || nix::sys::prctl::set_dumpable(false).is_err() {
+        return Status::FAILURE;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let Ok(runtime) = runtime else { return Status::FAILURE };
+    match runtime.block_on(serve()) {
+        Ok(()) => Status::SUCCESS,
+        // Nobody listens any more; the status is for whoever looks at the process.
+        Err(_) => Status::FAILURE,
+    }
+}
+
+/// What the provisioner has in hand.
+struct Session {
+    wire: Wire,
+    credential: Credential,
+    access: ClusterAccess,
+    api: Option<Api>,
+    /// What was made and not yet taken back, for when the supervisor dies.
+    made: Option<TearDown>,
+}
+
+async fn serve() -> Result<(), Fault> {
+    let mut wire = Wire::inherited()?;
+    let Some(Request::Open(access)) = wire.request().await? else { return Ok(()) };
+    let credential = Credential::inherited(&access);
+    let credential = match credential {
+        Ok(credential) => credential,
+        Err(fault) => return refuse_everything(wire, fault).await,
+    };
+    let mut session = Session { wire, credential, access, api: None, made: None };
+    let result = session.answer_all().await;
+    if let Some(mut made) = session.made.take() {
+        made.seconds = ORPHAN_SECONDS;
+        if let Ok(api) = session.api().await {
+            let _ = teardown::tear_down(&api, &made).await;
+        }
+    }
+    result
+}
+
+/// A kubeconfig that cannot be used: every request has the same answer.
+async fn refuse_everything(mut wire: Wire, fault: Fault) -> Result<(), Fault> {
+    while wire.request().await?.is_some() {
+        wire.reply(&fault.reply(Vec::new())).await?;
+    }
+    Ok(())
+}
+
+impl Session {
+    async fn answer_all(&mut self) -> Result<(), Fault> {
+        while let Some(request) = self.wire.request().await? {
+            let reply = match self.answer(request).await {
+                Ok(reply) => reply,
+                Err(fault) => fault.reply(Vec::new()),
+            };
+            self.wire.reply(&reply).await?;
+        }
+        Ok(())
+    }
+
+    async fn answer(&mut self, request: Request) -> Result<Reply, Fault> {
+        match request {
+            Request::Open(_) => Err(Fault::protocol("Open may come once")),
+            Request::Provision(wanted) => {
+                self.made = Some(TearDown {
+                    job: wanted.job.clone(),
+                    namespace: wanted.namespace.name.clone(),
+                    account_uid: None,
+                    binding_uid: None,
+                    seconds: ORPHAN_SECONDS,
+                });
+                let api = self.api().await?;
+                let mut made = self.made.clone();
+                let result =
+                    provision::provision(&api, &self.access, &self.credential, &wanted, &mut self.wire, &mut made).await;
+                self.made = made;
+                match result {
+                    Ok(reply) => Ok(reply),
+                    Err(fault) => {
+                        let left = match self.made.clone() {
+                            Some(made) if made.account_uid.is_some() => teardown::tear_down(&api, &made).await.1,
+                            _ => Vec::new(),
+                        };
+                        if left.is_empty() {
+                            self.made = None;
+                        }
+                        Ok(fault.reply(left))
+                    }
+                }
+            }
+            Request::Renew(wanted) => {
+                let made = self.made.get_or_insert(wanted.made).clone();
+                provision::renew(&self.api().await?, &made, wanted.token_seconds).await
+            }
+            Request::TearDown(wanted) => {
+                let (pods, failures) = teardown::tear_down(&self.api().await?, &wanted).await;
+                if failures.is_empty() {
+                    self.made = None;
+                }
+                Ok(Reply::TornDown { pods, failures })
+            }
+            Request::Check(namespace) => {
+                let api = self.api().await?;
+                Ok(Reply::Checked { lines: check::check(&api, &self.access, &namespace).await })
+            }
+        }
+    }
+
+    /// The client, made again when its credential has run out.
+    async fn api(&mut self) -> Result<Api, Fault> {
+        if let Some(api) = self.api.as_ref().filter(|api| api.usable()) {
+            return Ok(api.clone());
+        }
+        let api = self.credential.client(&self.access).await?;
+        self.api = Some(api.clone());
+        Ok(api)
+    }
+}

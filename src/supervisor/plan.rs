@@ -355,6 +355,12 @@ impl Plan {
             .map_err(Failure::of(ExitCode::ClusterCredential))
     }
 
+    /// Life of a token, in seconds.
+    #[must_use]
+    pub fn token_seconds(&self) -> u64 {
+        self.profile.credentials.token_ttl.as_secs()
+    }
+
     /// What the provisioner is asked for.
     ///
     /// # Errors
@@ -373,7 +379,7 @@ impl Plan {
             job: self.job.clone(),
             namespace: self.namespace.clone(),
             annotations,
-            token_seconds: self.profile.credentials.token_ttl.as_secs(),
+            token_seconds: self.token_seconds(),
             auth_secret: Some(WireToken(secret)),
         })
     }

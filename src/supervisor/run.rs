@@ -34,7 +34,7 @@ use super::{Failure, Outcome, tree};
 use crate::exit::ExitCode;
 use crate::job::{self, Job, Scratch, Staged, Trouble};
 use crate::policy::token::Token;
-use crate::protocol::{Kind, Reply, Request, TearDown};
+use crate::protocol::{Kind, Renew, Reply, Request, TearDown};
 use crate::sys::process::{self, Child};
 
 mod credential;
@@ -339,7 +339,8 @@ impl Life<'_> {
     }
 
     fn renew(&mut self) {
-        let asked = self.worker_or_new().and_then(|worker| worker.send(&Request::Renew));
+        let request = Request::Renew(Renew { made: self.made.clone(), token_seconds: self.plan.token_seconds() });
+        let asked = self.worker_or_new().and_then(|worker| worker.send(&request));
         match (asked, &mut self.renewal) {
             (Ok(()), Some(renewal)) => renewal.asked(),
             (Err(failure), Some(renewal)) => {
@@ -459,7 +460,8 @@ impl Life<'_> {
                                 return Err(Failure::new(ExitCode::CleanupIncomplete, failures.join("\n")));
                             }
                             Reply::Failed { code, message, .. } => return Err(from_cluster(code, &message)),
-                            // The answer to a renewal that was under way.
+                            // An object that was made while the request was overtaken.
+                            Reply::Created { kind, name, uid } => self.created(kind, &name, uid)?,
                             _ => {}
                         }
                     }

@@ -82,7 +82,7 @@ impl Worker {
         self.awaits = match request {
             Request::Open(_) => Awaits::Nothing,
             Request::Provision(_) => Awaits::Provisioned,
-            Request::Renew => Awaits::Renewed,
+            Request::Renew(_) => Awaits::Renewed,
             Request::TearDown(_) => Awaits::TornDown,
             Request::Check(_) => Awaits::Checked,
         };
@@ -146,6 +146,10 @@ impl Worker {
         let allowed = match (&reply, self.awaits) {
             // On the way to Provisioned; the request stays open.
             (Reply::Created { .. }, Awaits::Provisioned) => return Ok(reply),
+            // The last words about a request that tearing down has overtaken.
+            (Reply::Created { .. } | Reply::Provisioned { .. } | Reply::Renewed { .. }, Awaits::TornDown) => {
+                return Ok(reply);
+            }
             (Reply::Provisioned { .. }, Awaits::Provisioned)
             | (Reply::Renewed { .. }, Awaits::Renewed)
             | (Reply::TornDown { .. }, Awaits::TornDown)

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 pub mod host;
+pub mod inherited;
 pub mod pass;
 pub mod process;
 pub mod shadow;

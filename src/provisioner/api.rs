@@ -1,0 +1,215 @@
+//! One request to the API server: bounded in time, size and tries.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use kube::Client;
+use kube::client::Body;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use spark_submit_as::exit::ExitCode;
+
+use crate::fault::Fault;
+
+/// Largest answer in bytes. The largest expected one is a list of some hundred pods.
+const MAX_BODY: usize = 16 << 20;
+/// Tries of a request that the server asked to send again (429, 503, 504, 500).
+const TRIES: u32 = 4;
+/// Longest obedience to a Retry-After [53].
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+
+/// A client with a life.
+#[derive(Clone)]
+pub struct Api {
+    client: Client,
+    request_timeout: Duration,
+    until: Option<Instant>,
+}
+
+/// An answer.
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// The server's clock in seconds since 1970, from the Date header.
+    pub date: Option<i64>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// The object in it.
+    pub fn object<T: DeserializeOwned>(&self) -> Result<T, Fault> {
+        serde_json::from_slice(&self.body)
+            .map_err(|_| Fault::new(ExitCode::ClusterRefused, "the API server gave an answer that is no such object"))
+    }
+
+    /// The server's own words of a refusal (`Status.message`).
+    pub fn message(&self) -> String {
+        let value: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        value.get("message").and_then(Value::as_str).unwrap_or("no reason given").to_owned()
+    }
+
+    /// Whether the answer is a success; a Fault that names what was tried otherwise [56].
+    pub fn success(self, what: &str) -> Result<Self, Fault> {
+        if self.status.is_success() {
+            return Ok(self);
+        }
+        let advice = match self.status {
+            StatusCode::FORBIDDEN => "; the provisioner lacks this right, see packaging/kubernetes/provisioner.yaml",
+            StatusCode::UNAUTHORIZED => "; the provisioner's credential is not accepted, renew its kubeconfig",
+            _ => "",
+        };
+        let message = self.message();
+        Err(Fault::new(
+            ExitCode::ClusterRefused,
+            format!("{what}: the API server answered {}: {message}{advice}", self.status.as_u16()),
+        ))
+    }
+}
+
+impl Api {
+    /// A client that may be used `until`.
+    pub fn new(client: Client, request_timeout: Duration, until: Option<Instant>) -> Self {
+        Self { client, request_timeout, until }
+    }
+
+    /// Whether its credential is good for another phase.
+    pub fn usable(&self) -> bool {
+        self.until.is_none_or(|until| until > Instant::now())
+    }
+
+    /// GET.
+    pub async fn get(&self, path: &str) -> Result<Answer, Fault> {
+        self.send(Method::GET, path, None::<&()>).await
+    }
+
+    /// POST.
+    pub async fn post<T: Serialize>(&self, path: &str, object: &T) -> Result<Answer, Fault> {
+        self.send(Method::POST, path, Some(object)).await
+    }
+
+    /// DELETE with DeleteOptions.
+    pub async fn delete<T: Serialize>(&self, path: &str, options: &T) -> Result<Answer, Fault> {
+        self.send(Method::DELETE, path, Some(options)).await
+    }
+
+    async fn send<T: Serialize>(&self, method: Method, path: &str, object: Option<&T>) -> Result<Answer, Fault> {
+        let body = match object {
+            Some(object) => serde_json::to_vec(object)
+                .map_err(|error| Fault::new(ExitCode::Internal, format!("JSON: {error}")))?,
+            None => Vec::new(),
+        };
+        let mut pause = Duration::from_millis(50);
+        for attempt in 1.. {
+            let last = attempt == TRIES;
+            match tokio::time::timeout(self.request_timeout, self.once(&method, path, &body)).await {
+                Err(_) => {
+                    return Err(unreachable_server(&format!(
+                        "no answer within {} s (configuration key timeouts.request)",
+                        self.request_timeout.as_secs()
+                    )));
+                }
+                // A connection that was closed while idle fails at the first write. A request that may have taken
+                // effect is safe to repeat here: names are random and ours, and AlreadyExists is looked into.
+                Ok(Err(Sent::Connection(reason))) if last => return Err(unreachable_server(&reason)),
+                Ok(Err(Sent::Connection(_))) => {}
+                Ok(Err(Sent::Other(fault))) => return Err(fault),
+                Ok(Ok((answer, retry_after))) => {
+                    let transient = matches!(answer.status.as_u16(), 429 | 500 | 503 | 504);
+                    if !transient || last {
+                        return Ok(answer);
+                    }
+                    pause = retry_after.unwrap_or(pause);
+                }
+            }
+            tokio::time::sleep(pause.min(MAX_PAUSE)).await;
+            pause *= 2;
+        }
+        Err(unreachable_server("no answer"))
+    }
+
+    async fn once(&self, method: &Method, path: &str, body: &[u8]) -> Result<(Answer, Option<Duration>), Sent> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", "application/json")
+            .header("accept", "application/json")
+            .body(Body::from(body.to_vec()))
+            .map_err(|error| Sent::Other(Fault::new(ExitCode::Internal, error.to_string())))?;
+        let response = self.client.send(request).await.map_err(sent)?;
+        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let date = header("date").and_then(http_date);
+        let retry_after = header("retry-after").and_then(|text| text.parse().ok()).map(Duration::from_secs);
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_BODY).collect().await.map_err(|error| {
+            if error.is::<http_body_util::LengthLimitError>() {
+                let rule = format!("the API server's answer has more than {MAX_BODY} bytes");
+                Sent::Other(Fault::new(ExitCode::ClusterRefused, rule))
+            } else {
+                Sent::Connection(error.to_string())
+            }
+        })?;
+        Ok((Answer { status, date, body: body.to_bytes().to_vec() }, retry_after))
+    }
+}
+
+enum Sent {
+    Connection(String),
+    Other(Fault),
+}
+
+fn sent(error: kube::Error) -> Sent {
+    match error {
+        kube::Error::HyperError(error) => Sent::Connection(chain(&error)),
+        kube::Error::Service(error) => {
+            let reason = chain(error.as_ref());
+            // A certificate does not get better by asking again.
+            if reason.contains("certificate") {
+                Sent::Other(unreachable_server(&reason))
+            } else {
+                Sent::Connection(reason)
+            }
+        }
+        error => Sent::Other(Fault::new(ExitCode::ClusterCredential, chain(&error))),
+    }
+}
+
+/// An error and its causes; hyper's own text alone says little.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn unreachable_server(reason: &str) -> Fault {
+    Fault::new(ExitCode::ClusterUnreachable, format!("the API server cannot be reached: {reason}"))
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, IMF-fixdate) in seconds since 1970.
+fn http_date(text: &str) -> Option<i64> {
+    let zoned = jiff::fmt::rfc2822::parse(text).ok()?;
+    Some(zoned.timestamp().as_second())
+}
+
+/// This host's clock in seconds since 1970, for servers without a Date header.
+pub fn local_clock() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_date_header_is_read() {
+        assert_eq!(super::http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+        assert_eq!(super::http_date("yesterday"), None);
+    }
+}

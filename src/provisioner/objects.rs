@@ -1,0 +1,104 @@
+//! The objects that are asked for, as JSON. What is not said here is not asked for.
+
+use serde_json::{Value, json};
+use spark_submit_as::policy::names::JobId;
+use spark_submit_as::protocol::{
+    AUTH_SECRET_KEY, EXECUTOR_ACCOUNT, JOB_LABEL, NamespaceWanted, OWNER_ANNOTATION, Provision,
+};
+
+/// v1 Namespace.
+pub fn namespace(wanted: &NamespaceWanted) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": wanted.name.as_str(),
+            "labels": wanted.labels,
+            "annotations": {OWNER_ANNOTATION: wanted.owner},
+        },
+    })
+}
+
+/// The executors' account: no rights, no token.
+pub fn executor_account() -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": EXECUTOR_ACCOUNT},
+        "automountServiceAccountToken": false,
+    })
+}
+
+/// The job's account. Everything else of the job is owned by it.
+pub fn account(wanted: &Provision) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {
+            "name": wanted.job.object_name(),
+            "labels": {JOB_LABEL: wanted.job.as_str()},
+            "annotations": wanted.annotations,
+        },
+        "automountServiceAccountToken": false,
+    })
+}
+
+fn owned(job: &JobId, account_uid: &str) -> Value {
+    json!({
+        "name": job.object_name(),
+        "labels": {JOB_LABEL: job.as_str()},
+        "ownerReferences": [{
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "name": job.object_name(),
+            "uid": account_uid,
+        }],
+    })
+}
+
+/// The job's rights: one ClusterRole, in one namespace, for one account.
+pub fn binding(wanted: &Provision, role: &str, account_uid: &str) -> Value {
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": owned(&wanted.job, account_uid),
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+        "subjects": [{
+            "kind": "ServiceAccount",
+            "name": wanted.job.object_name(),
+            "namespace": wanted.namespace.name.as_str(),
+        }],
+    })
+}
+
+/// Spark's RPC secret for the executors. The driver reads its own from a file and uses its base64 form
+/// (SecurityManager.getSecretKey), so that is what executors must find in their environment.
+pub fn secret(wanted: &Provision, secret: &str, account_uid: &str) -> Value {
+    use base64::Engine;
+    let encoded = base64::engine::general_purpose::STANDARD.encode(secret);
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": owned(&wanted.job, account_uid),
+        "immutable": true,
+        "stringData": {AUTH_SECRET_KEY: encoded},
+    })
+}
+
+/// authentication.k8s.io/v1 TokenRequest for the API server's own audience.
+pub fn token_request(seconds: u64) -> Value {
+    json!({
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenRequest",
+        "spec": {"expirationSeconds": seconds},
+    })
+}
+
+/// v1 DeleteOptions; the uid is a precondition, so that an object of the same name made by somebody else stays [86].
+pub fn delete_options(uid: Option<&str>) -> Value {
+    let mut options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"});
+    if let (Some(uid), Some(options)) = (uid, options.as_object_mut()) {
+        options.insert("preconditions".into(), json!({"uid": uid}));
+    }
+    options
+}
