@@ -150,18 +150,12 @@ fn acceptance_0_2_3_a_job_of_the_platforms_private_file_runs_as_alice_and_nothin
 #[test]
 #[ignore = "needs the test bed: make test"]
 fn a_jvm_job_runs() {
-    let jar = fs::read_dir(bed("SSA_BED_JARS"))
-        .unwrap()
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|extension| extension == "jar"))
-        .expect("a jar");
-    let jar = jar.to_str().unwrap().to_owned();
+    let jar = format!("{}/spark-pi.jar", bed("SSA_BED_JARS"));
     let ended = ended(&mut as_platform(&[
         "run", "--user", "alice", "--profile", "per-user", "--", "--class", "SparkPi", &jar, "4",
     ]));
     assert_eq!(ended.code(), 0, "{ended:?}");
-    assert!(ended.stdout.contains("Pi is roughly 3."), "{ended:?}");
+    assert!(ended.stdout.to_lowercase().contains("pi is roughly 3."), "{ended:?}");
     assert_nothing_left(&ended.job());
 }
 
@@ -176,7 +170,7 @@ fn a_job_shuffles_between_two_executors() {
         "spark.executor.instances=2", path,
     ]));
     assert_eq!(ended.code(), 0, "{ended:?}");
-    assert!(ended.stdout.contains('2'), "{ended:?}");
+    assert!(ended.stdout.contains("executors 2"), "{ended:?}");
     assert_nothing_left(&ended.job());
 }
 
@@ -203,7 +197,6 @@ fn checklist_78_79_signals_are_relayed_and_a_deaf_job_is_killed() {
     for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
         let mut running = start(&mut scripted(directory.path(), "exec sleep 600"));
         running.job();
-        // SAFETY-free: kill(1) on the pid that this test started.
         let pid = running.child.id().to_string();
         assert!(std::process::Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap().success());
         let ended = running.end();

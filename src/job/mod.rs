@@ -64,8 +64,8 @@ pub struct Job {
     pub environment: Vec<(OsString, OsString)>,
     /// Scratch directory, where files were handed over.
     pub scratch: Option<Scratch>,
-    /// The core-file limit that the caller had.
-    pub core_limit: Option<(rlim_t, rlim_t)>,
+    /// Limits to give back: resource, soft, hard.
+    pub limits: Vec<(Resource, rlim_t, rlim_t)>,
 }
 
 /// What the child tells when it cannot go on.
@@ -116,8 +116,8 @@ fn prepare(job: &Job, supervisor: Pid) -> Result<(), Trouble> {
     }
     process::reset_signals();
     umask(Mode::from_bits_truncate(0o022));
-    if let Some((soft, hard)) = job.core_limit {
-        let _ = setrlimit(Resource::RLIMIT_CORE, soft, hard);
+    for (resource, soft, hard) in &job.limits {
+        let _ = setrlimit(*resource, *soft, *hard);
     }
     process::cloexec_from(3).map_err(Trouble::setup("close_range"))?;
     match &job.scratch {

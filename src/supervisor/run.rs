@@ -240,7 +240,7 @@ impl Life<'_> {
             arguments: command,
             environment: plan.environment(self.given, &directory.path_of(KUBECONFIG)),
             scratch: names,
-            core_limit: self.given.core_limit,
+            limits: self.given.limits.clone(),
         };
         let (ours, theirs) =
             pipe2(OFlag::O_CLOEXEC).map_err(Failure::doing(ExitCode::ProcessSetup, "pipe"))?;

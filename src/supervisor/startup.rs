@@ -19,13 +19,16 @@ const KERNEL_FLOOR: (u32, u32) = (5, 14);
 /// Oldest C library.
 const LIBC_FLOOR: (u32, u32) = (2, 34);
 
+/// Descriptors that this process wants to be able to open.
+const DESCRIPTORS: rlim_t = 256;
+
 /// The environment that the caller gave, kept aside.
 pub struct Given {
     variables: Vec<(OsString, OsString)>,
     /// The caller's working directory, opened without any right in it; relative paths of `--stage` start there.
     pub directory: Option<OwnedFd>,
-    /// The core-file limit that the job gets back.
-    pub core_limit: Option<(rlim_t, rlim_t)>,
+    /// Limits that were changed for this process; the job gets the caller's back.
+    pub limits: Vec<(Resource, rlim_t, rlim_t)>,
 }
 
 impl Given {
@@ -48,18 +51,30 @@ pub fn sanitise() -> Result<Given, Failure> {
     let directory = open(".", flags, Mode::empty()).ok();
     nix::unistd::chdir("/").map_err(Failure::doing(ExitCode::Internal, "chdir /"))?;
     umask(Mode::from_bits_truncate(0o077));
-    let core_limit = getrlimit(Resource::RLIMIT_CORE).ok();
-    if let Some((_, hard)) = core_limit {
-        let _ = setrlimit(Resource::RLIMIT_CORE, 0, hard);
-    }
+    let limits = own_limits();
     nix::sys::prctl::set_dumpable(false).map_err(Failure::doing(ExitCode::Internal, "PR_SET_DUMPABLE"))?;
     // An ignored SIGCHLD would make waitpid useless; the others are given back to their defaults as well [34].
     process::reset_signals();
-    // A closed pipe is an error of write(2), not our end [94].
+    // A closed pipe and a file-size limit are errors of write(2), not our end [33], [94].
     let mut blocked = SigSet::empty();
     blocked.add(Signal::SIGPIPE);
+    blocked.add(Signal::SIGXFSZ);
     let _ = blocked.thread_block();
-    Ok(Given { variables, directory, core_limit })
+    Ok(Given { variables, directory, limits })
+}
+
+/// No core file of a process that holds secrets; enough descriptors to clean up with, as far as the hard limit allows.
+fn own_limits() -> Vec<(Resource, rlim_t, rlim_t)> {
+    let mut changed = Vec::new();
+    for (resource, own) in [(Resource::RLIMIT_CORE, 0), (Resource::RLIMIT_NOFILE, DESCRIPTORS)] {
+        if let Ok((soft, hard)) = getrlimit(resource) {
+            let own = if resource == Resource::RLIMIT_NOFILE { own.max(soft).min(hard) } else { own };
+            if setrlimit(resource, own, hard).is_ok() {
+                changed.push((resource, soft, hard));
+            }
+        }
+    }
+    changed
 }
 
 /// Who called: root itself, or the account that sudo names.

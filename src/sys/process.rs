@@ -347,9 +347,20 @@ pub fn execve(program: OsString, arguments: Vec<OsString>, environment: Vec<(OsS
 /// Default dispositions for every signal and an empty mask, for a process about to exec: an ignored signal and the
 /// mask would survive it (signal(7)).
 pub fn reset_signals() {
+    // The kernel's struct sigaction, all zero: SIG_DFL, no flags, no restorer, empty mask.
+    let default = [0_u64; 4];
     for number in 1..=64 {
-        // SAFETY: SIG_DFL runs no code of ours; numbers that may not be changed answer EINVAL, which is fine.
-        unsafe { libc::signal(number, libc::SIG_DFL) };
+        // The system call itself, because glibc's signal(3) refuses 32 and 33, which a caller may have ignored too.
+        // SAFETY: reads 32 live bytes and writes nothing; SIG_DFL runs no code; KILL and STOP answer EINVAL.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                number,
+                default.as_ptr(),
+                std::ptr::null_mut::<libc::c_void>(),
+                size_of::<u64>(),
+            )
+        };
     }
     let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
 }

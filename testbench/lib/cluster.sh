@@ -120,12 +120,13 @@ make_network() {
     touch "$RUN/made-bridge"
     ip address add "$BRIDGE_ADDRESS/${POD_SUBNET#*/}" dev "$BRIDGE"
     ip link set "$BRIDGE" up
+    # Only the bridge and the services are routed: no pod's traffic leaves the machine.
     # Without portmap, which would leave iptables chains behind; nothing here has a hostPort.
     cat >"$RUN/cni/bench.conflist" <<JSON
 {"cniVersion": "1.0.0", "name": "bench", "plugins": [{
   "type": "bridge", "bridge": "$BRIDGE", "isGateway": true, "hairpinMode": true,
   "ipam": {"type": "host-local", "dataDir": "$RUN/ipam",
-           "ranges": [[{"subnet": "$POD_SUBNET"}]], "routes": [{"dst": "0.0.0.0/0"}]}}]}
+           "ranges": [[{"subnet": "$POD_SUBNET"}]], "routes": [{"dst": "$SERVICE_SUBNET"}]}}]}
 JSON
 }
 
@@ -262,7 +263,7 @@ mode: nftables
 clientConnection: {kubeconfig: $PKI/kube-proxy.kubeconfig}
 hostnameOverride: $NODE
 clusterCIDR: $POD_SUBNET
-healthzBindAddress: ""
+healthzBindAddress: 127.0.0.1:10256
 metricsBindAddress: 127.0.0.1:10249
 conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
 YAML
