@@ -84,7 +84,8 @@ fn command_page() -> Result<String, Box<dyn Error>> {
     verbs(&command, "", &mut page);
     page += EXIT_STATUS;
     for code in ExitCode::ALL {
-        page += &format!(".TP\n\\fB{}\\fR ({})\n{}\n", code.number(), roff(code.name()), roff(code.meaning()));
+        page +=
+            &format!(".TP\n\\fB{}\\fR ({})\n{}\n", code.number(), roff(code.name()), roff(code.meaning()));
     }
     page += REST;
     Ok(page)
@@ -98,7 +99,9 @@ fn verbs(command: &Command, above: &str, page: &mut String) {
             continue;
         }
         *page += &format!(".SS {}\n{}\n", roff(&name), prose(&text(verb.get_about())));
-        for option in verb.get_arguments().filter(|option| !option.is_global_set() && option.get_id() != "help") {
+        for option in
+            verb.get_arguments().filter(|option| !option.is_global_set() && option.get_id() != "help")
+        {
             let value = option
                 .get_value_names()
                 .filter(|_| option.get_action().takes_values())
@@ -108,7 +111,11 @@ fn verbs(command: &Command, above: &str, page: &mut String) {
             let spelled: Vec<String> = short.into_iter().chain(long).collect();
             let value = value.map(|value| format!("\\fI{}\\fR", roff(&value))).unwrap_or_default();
             let before = if option.is_last_set() { "\\-\\- " } else { "" };
-            *page += &format!(".TP\n{before}{} {value}\n{}\n", spelled.join(", "), prose(&text(option.get_help())));
+            *page += &format!(
+                ".TP\n{before}{} {value}\n{}\n",
+                spelled.join(", "),
+                prose(&text(option.get_help()))
+            );
         }
     }
 }
@@ -167,7 +174,8 @@ fn configuration_page() -> String {
         ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n.TH SPARK-SUBMIT-AS.YAML 5 \"\" \"spark-submit-as {}\" \"File Formats Manual\"\n",
         env!("CARGO_PKG_VERSION")
     );
-    page += ".SH NAME\nspark\\-submit\\-as.yaml \\- configuration of spark\\-submit\\-as(8)\n.SH DESCRIPTION\n";
+    page +=
+        ".SH NAME\nspark\\-submit\\-as.yaml \\- configuration of spark\\-submit\\-as(8)\n.SH DESCRIPTION\n";
     page += "YAML 1.1, UTF\\-8, at most 1 MiB. An unknown or repeated key is refused. Durations are a whole number and \
              one of s, m, h, d.\n";
     section(&schema, &schema, "", &mut page, 0);
@@ -203,7 +211,8 @@ fn section(schema: &Value, object: &Value, path: &str, page: &mut String, depth:
             if let Some(choices) = choices(target) {
                 *page += &format!("One of {}.\n", prose(&choices));
             }
-            let below_path = if path.is_empty() { format!("{key}{suffix}") } else { format!("{path}.{key}{suffix}") };
+            let below_path =
+                if path.is_empty() { format!("{key}{suffix}") } else { format!("{path}.{key}{suffix}") };
             below.push((target.clone(), below_path));
         }
     }
@@ -225,7 +234,9 @@ fn variants(schema: &Value, target: &Value) -> Vec<Value> {
 
 fn choices(target: &Value) -> Option<String> {
     let words: Vec<String> = match (target.get("enum"), target.get("oneOf")) {
-        (Some(Value::Array(words)), _) => words.iter().filter_map(Value::as_str).map(|w| format!("`{w}`")).collect(),
+        (Some(Value::Array(words)), _) => {
+            words.iter().filter_map(Value::as_str).map(|w| format!("`{w}`")).collect()
+        }
         (_, Some(Value::Array(all))) => all
             .iter()
             .filter_map(|one| {

@@ -18,8 +18,8 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::fchdir;
 
-use crate::sys::process::{self, become_user};
 use crate::sys::pass;
+use crate::sys::process::{self, become_user};
 
 /// Largest request in bytes.
 pub const MAX_REQUEST: u64 = 1 << 20;
@@ -152,7 +152,9 @@ fn serve(
     take: impl Fn(&Path) -> Result<(OwnedFd, u64), String>,
 ) -> i32 {
     let ready = (caller.uid == 0 || become_user(caller.uid, caller.gid, caller.groups).is_ok())
-        && caller.directory.is_none_or(|directory| fchdir(directory).is_ok() || files.iter().all(|f| f.is_absolute()));
+        && caller
+            .directory
+            .is_none_or(|directory| fchdir(directory).is_ok() || files.iter().all(|f| f.is_absolute()));
     if !ready {
         return 1;
     }

@@ -70,11 +70,30 @@ fn stage_refuses_links_also_while_they_are_swapped() {
     for _ in 0..30 {
         // --config is for root itself; SUDO_UID makes the call dssuser's, so the configuration in force is used.
         let mut command = Command::new(program());
-        command.args(["run", "--user", "alice", "--profile", "per-user", "--dry-run", "--stage", &path, "--", &path]);
+        command.args([
+            "run",
+            "--user",
+            "alice",
+            "--profile",
+            "per-user",
+            "--dry-run",
+            "--stage",
+            &path,
+            "--",
+            &path,
+        ]);
         let dry = ended(command.env("SUDO_UID", &dssuser));
         assert_eq!(dry.code(), 0, "a dry run opens nothing: {dry:?}");
         let mut command = Command::new(program());
-        command.args(["--config", config.to_str().unwrap(), "run", "--user", "alice", "--profile", "per-user"]);
+        command.args([
+            "--config",
+            config.to_str().unwrap(),
+            "run",
+            "--user",
+            "alice",
+            "--profile",
+            "per-user",
+        ]);
         command.args(["--stage", &path, "--", &path]).env_remove("SUDO_UID");
         // Root itself is the caller here, who could read shadow: even then no link is followed.
         let ended = ended(&mut command);
@@ -106,7 +125,8 @@ fn stage_is_bounded_in_count_and_bytes_and_names_are_distinct() {
     let [one, two, three] = ["a", "b", "c"].map(|name| temporary_file(name, "x"));
     let same = temporary_file("a", "y");
     let run = |files: &[&Path]| {
-        let mut words = vec!["--config", config.to_str().unwrap(), "run", "--user", "alice", "--profile", "per-user"];
+        let mut words =
+            vec!["--config", config.to_str().unwrap(), "run", "--user", "alice", "--profile", "per-user"];
         for file in files {
             words.extend(["--stage", file.to_str().unwrap()]);
         }
@@ -130,8 +150,18 @@ fn staged_copies_are_the_users_own_and_paths_become_theirs() {
     let job = temporary_file("job.py", "staged content\n");
     let path = job.path.to_str().unwrap();
     command = as_root(&[
-        "--config", config.to_str().unwrap(), "run", "--user", "alice", "--profile", "per-user", "--stage", path, "--",
-        path, "argument",
+        "--config",
+        config.to_str().unwrap(),
+        "run",
+        "--user",
+        "alice",
+        "--profile",
+        "per-user",
+        "--stage",
+        path,
+        "--",
+        path,
+        "argument",
     ]);
     let ended = ended(&mut command);
     assert_eq!(ended.code(), 0, "{ended:?}");
@@ -203,7 +233,8 @@ fn logged_since(mark: Vec<(String, u64)>) -> String {
     mark.into_iter()
         .map(|(path, length)| {
             let bytes = fs::read(path).unwrap_or_default();
-            String::from_utf8_lossy(bytes.get(usize::try_from(length).unwrap()..).unwrap_or_default()).into_owned()
+            String::from_utf8_lossy(bytes.get(usize::try_from(length).unwrap()..).unwrap_or_default())
+                .into_owned()
         })
         .collect()
 }
@@ -220,7 +251,10 @@ fn a_request_that_cannot_be_taken_is_refused() {
     refused_before_anything(&unknown, "unknown");
     assert!(!unknown.stderr.contains("verysecret"));
     refused_before_anything(&call(&format!("{{\"user\": \"{}\"}}", "x".repeat(1 << 20))), "more than");
-    refused_before_anything(&ended(&mut as_platform(&["run", "--request", "/etc/shadow"])), "Permission denied");
+    refused_before_anything(
+        &ended(&mut as_platform(&["run", "--request", "/etc/shadow"])),
+        "Permission denied",
+    );
     call(r#"{"profile": "per-user"}"#).refused(200, "no user");
     let conf = r#"{"user": "alice", "profile": "per-user", "arguments": ["x.py"], "conf": {"spark.master": "local"}}"#;
     call(conf).refused(209, "spark.master");
@@ -240,7 +274,8 @@ fn checklist_46_no_token_is_told_anywhere() {
     let supervisor = parent(driver);
     for pid in children(supervisor).into_iter().chain([supervisor]) {
         for file in ["cmdline", "environ"] {
-            let text = String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default()).into_owned();
+            let text = String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default())
+                .into_owned();
             assert!(!text.contains(&token) && !text.contains(&secret), "{file} of {pid}");
         }
     }
@@ -267,7 +302,16 @@ fn checklist_44_45_what_the_user_keeps_of_the_credential_is_worthless() {
     shell_as("alice", "rm -f ~/kept");
     let url = format!("{}/api/v1/namespaces/dss-ns-alice/pods", bed("BENCH_SERVER"));
     let output = Command::new("curl")
-        .args(["-sk", "-o", "/dev/null", "-w", "%{http_code}", "-H", &format!("Authorization: Bearer {token}"), &url])
+        .args([
+            "-sk",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "-H",
+            &format!("Authorization: Bearer {token}"),
+            &url,
+        ])
         .output()
         .unwrap();
     let code = String::from_utf8_lossy(&output.stdout).into_owned();

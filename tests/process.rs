@@ -46,7 +46,8 @@ impl Seen {
     }
 
     fn status(&self, field: &str) -> String {
-        let line = self.part("status").iter().find(|line| line.starts_with(&format!("{field}:"))).expect("field");
+        let line =
+            self.part("status").iter().find(|line| line.starts_with(&format!("{field}:"))).expect("field");
         line.split_once(':').expect("field").1.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
@@ -63,7 +64,12 @@ fn call(command: &Command) -> String {
 
 fn through_shell(directory: &std::path::Path, script: &str, before: &str) -> Ended {
     let call = call(&scripted(directory, script));
-    ended(Command::new("bash").args(["-c", &format!("{before} {call}")]).env_remove("SUDO_UID").current_dir("/"))
+    ended(
+        Command::new("bash")
+            .args(["-c", &format!("{before} {call}")])
+            .env_remove("SUDO_UID")
+            .current_dir("/"),
+    )
 }
 
 #[test]
@@ -73,15 +79,38 @@ fn checklist_26_to_29_nothing_of_the_callers_environment_reaches_the_job_or_us()
     let canary = directory.path().join("canary");
     let mut command = scripted(directory.path(), LOOK);
     let hostile = [
-        ("LD_PRELOAD", "/tmp/x.so"), ("LD_LIBRARY_PATH", "/tmp"), ("GCONV_PATH", "/tmp"), ("BASH_ENV", "/tmp/x"),
-        ("BASH_FUNC_id%%", "() { :; }"), ("IFS", "x"), ("PATH", "/tmp"), ("PYTHONPATH", "/tmp"), ("PYTHONSTARTUP", "/tmp/x"),
-        ("JAVA_TOOL_OPTIONS", "-Dx"), ("_JAVA_OPTIONS", "-Dx"), ("SPARK_SUBMIT_OPTS", "-Dx"), ("SPARK_CONF_DIR", "/tmp"),
-        ("KUBECONFIG", "/tmp/kubeconfig"), ("HTTPS_PROXY", "http://127.0.0.1:1"), ("https_proxy", "http://127.0.0.1:1"),
-        ("ALL_PROXY", "http://127.0.0.1:1"), ("SSL_CERT_FILE", "/tmp/x"), ("SSL_CERT_DIR", "/tmp"),
-        ("KUBE_RS_DEBUG_IMPERSONATE_USER", "admin"), ("KUBE_RS_DEBUG_OVERRIDE_URL", "https://127.0.0.1:1"),
-        ("KUBERNETES_MASTER", "https://127.0.0.1:1"), ("HOME", "/tmp"), ("USER", "root"), ("LOGNAME", "root"),
-        ("SHELL", "/tmp/sh"), ("TMPDIR", canary.to_str().unwrap()), ("HADOOP_CONF_DIR", "/tmp"), ("MASTER", "local"),
-        ("KRB5CCNAME", "/tmp/krb5cc_0"), ("SPARK_HOME", "/tmp"), ("LANG", "C.UTF-8"),
+        ("LD_PRELOAD", "/tmp/x.so"),
+        ("LD_LIBRARY_PATH", "/tmp"),
+        ("GCONV_PATH", "/tmp"),
+        ("BASH_ENV", "/tmp/x"),
+        ("BASH_FUNC_id%%", "() { :; }"),
+        ("IFS", "x"),
+        ("PATH", "/tmp"),
+        ("PYTHONPATH", "/tmp"),
+        ("PYTHONSTARTUP", "/tmp/x"),
+        ("JAVA_TOOL_OPTIONS", "-Dx"),
+        ("_JAVA_OPTIONS", "-Dx"),
+        ("SPARK_SUBMIT_OPTS", "-Dx"),
+        ("SPARK_CONF_DIR", "/tmp"),
+        ("KUBECONFIG", "/tmp/kubeconfig"),
+        ("HTTPS_PROXY", "http://127.0.0.1:1"),
+        ("https_proxy", "http://127.0.0.1:1"),
+        ("ALL_PROXY", "http://127.0.0.1:1"),
+        ("SSL_CERT_FILE", "/tmp/x"),
+        ("SSL_CERT_DIR", "/tmp"),
+        ("KUBE_RS_DEBUG_IMPERSONATE_USER", "admin"),
+        ("KUBE_RS_DEBUG_OVERRIDE_URL", "https://127.0.0.1:1"),
+        ("KUBERNETES_MASTER", "https://127.0.0.1:1"),
+        ("HOME", "/tmp"),
+        ("USER", "root"),
+        ("LOGNAME", "root"),
+        ("SHELL", "/tmp/sh"),
+        ("TMPDIR", canary.to_str().unwrap()),
+        ("HADOOP_CONF_DIR", "/tmp"),
+        ("MASTER", "local"),
+        ("KRB5CCNAME", "/tmp/krb5cc_0"),
+        ("SPARK_HOME", "/tmp"),
+        ("LANG", "C.UTF-8"),
     ];
     for (name, value) in hostile {
         command.env(name, value);
@@ -98,8 +127,18 @@ fn checklist_26_to_29_nothing_of_the_callers_environment_reaches_the_job_or_us()
     let run = bed("SSA_BED_RUN");
     assert!(seen.variable("KUBECONFIG").unwrap().starts_with(&run));
     let shells_own = ["PWD", "SHLVL", "_", "OLDPWD"];
-    let ours = ["HOME", "USER", "LOGNAME", "SHELL", "PATH", "KUBECONFIG", "SPARK_HOME", "SPARK_SUBMIT_AS_JOB", "LANG",
-        "PYSPARK_PYTHON"];
+    let ours = [
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "SHELL",
+        "PATH",
+        "KUBECONFIG",
+        "SPARK_HOME",
+        "SPARK_SUBMIT_AS_JOB",
+        "LANG",
+        "PYSPARK_PYTHON",
+    ];
     for line in seen.part("env") {
         let name = line.split('=').next().unwrap();
         assert!(ours.contains(&name) || shells_own.contains(&name), "{line} reached the job");
@@ -117,7 +156,8 @@ fn checklist_30_closed_standard_descriptors_are_reopened() {
     fs::set_permissions(&out, fs::Permissions::from_mode(0o666)).unwrap();
     let script = format!("ls -l /proc/$$/fd > {}", out.display());
     let call = call(&scripted(directory.path(), &script));
-    let status = Command::new("bash").args(["-c", &format!("{call} <&- >&- 2>&-")]).current_dir("/").status().unwrap();
+    let status =
+        Command::new("bash").args(["-c", &format!("{call} <&- >&- 2>&-")]).current_dir("/").status().unwrap();
     assert_eq!(status.code(), Some(0));
     let seen = fs::read_to_string(&out).unwrap();
     for line in seen.lines().filter(|line| line.contains(" -> ")) {
@@ -158,9 +198,17 @@ fn checklist_32_the_callers_umask_changes_nothing() {
 #[ignore = "needs the test bed: make test"]
 fn checklist_33_tiny_limits_end_cleanly() {
     let directory = trusted_directory();
-    for limit in ["ulimit -f 0;", "ulimit -n 6;", "ulimit -n 12;", "ulimit -v 20000;", "ulimit -u 1;", "ulimit -c unlimited;"] {
+    for limit in [
+        "ulimit -f 0;",
+        "ulimit -n 6;",
+        "ulimit -n 12;",
+        "ulimit -v 20000;",
+        "ulimit -u 1;",
+        "ulimit -c unlimited;",
+    ] {
         let ended = through_shell(directory.path(), "exit 0", limit);
-        let clean = ended.status.code().is_some_and(|code| code == 0 || (200..=226).contains(&code) || code == 127);
+        let clean =
+            ended.status.code().is_some_and(|code| code == 0 || (200..=226).contains(&code) || code == 127);
         let by_limit = ended.status.code().is_none() || ended.stderr.contains("memory");
         assert!(clean || by_limit, "{limit} {ended:?}");
         assert!(!ended.stderr.contains("panicked"), "{limit} {ended:?}");
@@ -180,7 +228,8 @@ fn checklist_34_ignored_and_blocked_signals_are_reset() {
          import os\nos.execvp('bash', ['bash', '-c', {:?}])",
         call(&scripted(directory.path(), LOOK))
     );
-    let ended = ended(Command::new("/usr/bin/python3").args(["-c", &script]).env_remove("SUDO_UID").current_dir("/"));
+    let ended =
+        ended(Command::new("/usr/bin/python3").args(["-c", &script]).env_remove("SUDO_UID").current_dir("/"));
     let seen = Seen::of(&ended);
     assert_eq!(seen.status("SigBlk"), "0000000000000000");
     assert_eq!(seen.status("SigIgn"), "0000000000000000");
@@ -191,7 +240,8 @@ fn checklist_34_ignored_and_blocked_signals_are_reset() {
 #[ignore = "needs the test bed: make test"]
 fn checklist_35_37_the_job_is_the_user_and_nothing_more() {
     let directory = trusted_directory();
-    let script = format!("{LOOK}\nsudo -n true && echo '[gained]'; su -c true root </dev/null && echo '[gained]'");
+    let script =
+        format!("{LOOK}\nsudo -n true && echo '[gained]'; su -c true root </dev/null && echo '[gained]'");
     let ended = ended(&mut scripted(directory.path(), &script.replace("&& echo", "2>/dev/null && echo")));
     assert!(!ended.stdout.contains("[gained]"), "{ended:?}");
     let (alice, group) = ids("alice");
@@ -252,8 +302,17 @@ fn checklist_39_a_program_that_cannot_be_executed_has_a_code_of_its_own() {
 /// The scripted run of [`support::scripted`] without writing the script again.
 fn scripted_as_is(directory: &std::path::Path) -> Command {
     let path = directory.join("config.yaml");
-    let arguments =
-        ["--config", path.to_str().unwrap(), "run", "--user", "alice", "--profile", "per-user", "--", "job.py"];
+    let arguments = [
+        "--config",
+        path.to_str().unwrap(),
+        "run",
+        "--user",
+        "alice",
+        "--profile",
+        "per-user",
+        "--",
+        "job.py",
+    ];
     as_root(&arguments)
 }
 

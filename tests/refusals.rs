@@ -47,7 +47,17 @@ impl Place {
 
     /// The end of `run` for a login by root itself; nothing may have been touched.
     fn run(&self, config: &Path, login: &str) -> Ended {
-        self.call(&["--config", config.to_str().unwrap(), "run", "--user", login, "--profile", "per-user", "--", "x.py"])
+        self.call(&[
+            "--config",
+            config.to_str().unwrap(),
+            "run",
+            "--user",
+            login,
+            "--profile",
+            "per-user",
+            "--",
+            "x.py",
+        ])
     }
 
     fn call(&self, arguments: &[&str]) -> Ended {
@@ -59,7 +69,10 @@ impl Place {
         let before = provisioner_processes();
         let ended = call();
         assert_ne!(ended.status.code(), Some(0), "{ended:?}");
-        assert!(!self.directory.path().join("touched").exists(), "{mark}: spark-submit was touched: {ended:?}");
+        assert!(
+            !self.directory.path().join("touched").exists(),
+            "{mark}: spark-submit was touched: {ended:?}"
+        );
         assert!(self.server.accept().is_err(), "the API server was touched: {ended:?}");
         assert_eq!(provisioner_processes(), before, "a provisioner is left");
         ended
@@ -116,7 +129,8 @@ fn checklist_03_a_parent_that_others_may_change_is_refused() {
     let below = place.directory.path().join("below");
     fs::create_dir(&below).unwrap();
     let config = write_configuration(&below, &place.configuration);
-    for (path, bits) in [(below.as_path(), 0o775), (below.as_path(), 0o1777), (place.directory.path(), 0o757)] {
+    for (path, bits) in [(below.as_path(), 0o775), (below.as_path(), 0o1777), (place.directory.path(), 0o757)]
+    {
         mode(path, bits);
         place.run(&config, "alice").refused(203, "lets others than root write");
         mode(path, 0o755);
@@ -177,8 +191,18 @@ fn checklist_05_a_configuration_that_is_swapped_is_never_used() {
         });
         for _ in 0..100 {
             let config = good.to_str().unwrap();
-            let arguments =
-                ["--config", config, "run", "--dry-run", "--user", "alice", "--profile", "per-user", "--", "x.py"];
+            let arguments = [
+                "--config",
+                config,
+                "run",
+                "--dry-run",
+                "--user",
+                "alice",
+                "--profile",
+                "per-user",
+                "--",
+                "x.py",
+            ];
             let ended = ended(&mut as_root(&arguments));
             assert!(!ended.stdout.contains("mallory"), "{ended:?}");
             assert!([Some(0), Some(203)].contains(&ended.status.code()), "{ended:?}");
@@ -250,7 +274,12 @@ fn checklist_08_min_uid_that_is_no_uid_is_refused() {
 #[ignore = "needs the test bed: make test"]
 fn checklist_09_no_source_text_is_printed() {
     let place = Place::new();
-    for text in ["root:$6$verysecret$hash:19000:0:99999:7:::\n", "password: verysecret\n", "- verysecret\n", "\"verysecret"] {
+    for text in [
+        "root:$6$verysecret$hash:19000:0:99999:7:::\n",
+        "password: verysecret\n",
+        "- verysecret\n",
+        "\"verysecret",
+    ] {
         fs::write(place.path(), text).unwrap();
         let ended = place.run(&place.path(), "alice");
         assert_eq!(ended.status.code(), Some(204), "{ended:?}");
@@ -275,7 +304,12 @@ fn checklist_10_a_cluster_credential_that_others_can_read_is_refused() {
     let mut place = Place::new();
     let path = kubeconfig(&place, |_| {});
     place.configuration["clusters"]["main"]["kubeconfig"] = json!(path.to_str().unwrap());
-    for (bits, message) in [(0o644, "lets others read"), (0o604, "lets others read"), (0o640, "lets others read"), (0o620, "write")] {
+    for (bits, message) in [
+        (0o644, "lets others read"),
+        (0o604, "lets others read"),
+        (0o640, "lets others read"),
+        (0o620, "write"),
+    ] {
         mode(&path, bits);
         place.refuses(215, message);
     }
@@ -292,7 +326,9 @@ fn checklist_11_a_cluster_credential_with_a_dangerous_field_is_refused() {
     type Change = fn(&mut Value);
     let cases: [(&str, Change); 10] = [
         ("http", |v| v["clusters"][0]["cluster"]["server"] = json!("http://10.231.0.1:6443")),
-        ("insecure-skip-tls-verify", |v| v["clusters"][0]["cluster"]["insecure-skip-tls-verify"] = json!(true)),
+        ("insecure-skip-tls-verify", |v| {
+            v["clusters"][0]["cluster"]["insecure-skip-tls-verify"] = json!(true)
+        }),
         ("as", |v| v["users"][0]["user"]["as"] = json!("system:admin")),
         ("as-groups", |v| v["users"][0]["user"]["as-groups"] = json!(["system:masters"])),
         ("auth-provider", |v| v["users"][0]["user"]["auth-provider"] = json!({"name": "gcp"})),
@@ -403,7 +439,10 @@ fn checklist_18_uid_0_is_refused_under_any_name() {
     let config = place.write();
     place.run(&config, "root").refused(206, "uid 0");
     let alias = "rootalias";
-    Command::new("useradd").args(["-o", "-u", "0", "-g", "0", "-M", "-s", "/bin/bash", alias]).status().unwrap();
+    Command::new("useradd")
+        .args(["-o", "-u", "0", "-g", "0", "-M", "-s", "/bin/bash", alias])
+        .status()
+        .unwrap();
     let ended = place.run(&config, alias);
     // userdel refuses a uid that is in use (root's), so the line is taken out by hand.
     for file in ["/etc/passwd", "/etc/shadow"] {
@@ -421,13 +460,43 @@ fn checklist_19_20_what_is_no_login_is_refused_before_any_lookup() {
     let config = place.write();
     let long = "x".repeat(257);
     let names = [
-        "-1", "4294967295", "#0", "+0", "0x0", "0", "", "1000", "a/b", "..", ".", "a\nb", "a:b", "$HOME", "`id`", "%n",
-        "-rf", "a b", "é", "a\u{202e}b", "a\tb", "~", "a;b", "a*", &long,
+        "-1",
+        "4294967295",
+        "#0",
+        "+0",
+        "0x0",
+        "0",
+        "",
+        "1000",
+        "a/b",
+        "..",
+        ".",
+        "a\nb",
+        "a:b",
+        "$HOME",
+        "`id`",
+        "%n",
+        "-rf",
+        "a b",
+        "é",
+        "a\u{202e}b",
+        "a\tb",
+        "~",
+        "a;b",
+        "a*",
+        &long,
     ];
     for name in names {
         let option = format!("--user={name}");
         let ended = place.call(&[
-            "--config", config.to_str().unwrap(), "run", &option, "--profile", "per-user", "--", "x.py",
+            "--config",
+            config.to_str().unwrap(),
+            "run",
+            &option,
+            "--profile",
+            "per-user",
+            "--",
+            "x.py",
         ]);
         assert!([Some(206), Some(200)].contains(&ended.status.code()), "{name:?}: {ended:?}");
         assert!(!ended.stderr.contains("panicked"), "{name:?}: {ended:?}");
@@ -471,7 +540,8 @@ fn checklist_24_group_zero_is_never_added() {
     let out = place.directory.path().join("groups");
     fs::write(&out, "").unwrap();
     mode(&out, 0o666);
-    let spark = script_spark(place.directory.path(), &format!("grep ^Groups: /proc/self/status > {}", out.display()));
+    let spark =
+        script_spark(place.directory.path(), &format!("grep ^Groups: /proc/self/status > {}", out.display()));
     configuration["profiles"]["per-user"]["spark_home"] = json!(spark.to_str().unwrap());
     configuration["users"]["allowed_groups"] = json!(["ssa-many", "spark-users"]);
     let config = write_configuration(place.directory.path(), &configuration);
@@ -479,7 +549,9 @@ fn checklist_24_group_zero_is_never_added() {
     let saved = fs::read_to_string("/etc/group").unwrap();
     for extra in [0, 1, 70, 2000] {
         let _ = Command::new("userdel").arg(name).output();
-        assert!(Command::new("useradd").args(["-M", "-U", "-s", "/bin/sh", name]).status().unwrap().success());
+        assert!(
+            Command::new("useradd").args(["-M", "-U", "-s", "/bin/sh", name]).status().unwrap().success()
+        );
         let with_user = fs::read_to_string("/etc/group").unwrap();
         let groups: String = (0..extra).map(|i| format!("ssa-g{i}:x:{}:{name}\n", 70_000 + i)).collect();
         fs::write("/etc/group", format!("{with_user}{groups}")).unwrap();
@@ -507,7 +579,15 @@ fn checklist_25_a_refusal_lists_no_other_teams() {
     let place = Place::new();
     let config = place.write();
     let ended = place.call(&[
-        "--config", config.to_str().unwrap(), "run", "--user", "alice", "--profile", "nosuch", "--", "x.py",
+        "--config",
+        config.to_str().unwrap(),
+        "run",
+        "--user",
+        "alice",
+        "--profile",
+        "nosuch",
+        "--",
+        "x.py",
     ]);
     ended.refused(207, "no such profile");
     assert!(!ended.stderr.contains("per-team"), "{ended:?}");
@@ -528,7 +608,9 @@ fn checklist_40_no_arguments_at_all_is_refused() {
 #[test]
 #[ignore = "needs the test bed: make test"]
 fn what_root_may_do_and_callers_may_not() {
-    for verb in [&["check"][..], &["config", "show"], &["config", "validate"], &["config", "validate", "/etc/shadow"]] {
+    for verb in
+        [&["check"][..], &["config", "show"], &["config", "validate"], &["config", "validate", "/etc/shadow"]]
+    {
         let ended = ended(&mut as_platform(verb));
         ended.refused(205, "root itself");
         assert!(!ended.stderr.contains("root:"), "{ended:?}");

@@ -33,7 +33,8 @@ fn run_as_alice(job: &Path, arguments: &[&str]) -> std::process::Command {
 }
 
 fn token_of(job: &str) -> (Value, String) {
-    let text = fs::read_to_string(Path::new(&bed("SSA_BED_RUN")).join(job).join("kubeconfig")).expect("kubeconfig");
+    let text =
+        fs::read_to_string(Path::new(&bed("SSA_BED_RUN")).join(job).join("kubeconfig")).expect("kubeconfig");
     let value: Value = serde_json::from_str(&text).expect("JSON");
     let token = value["users"][0]["user"]["token"].as_str().expect("token").to_owned();
     (value, token)
@@ -43,7 +44,16 @@ fn token_of(job: &str) -> (Value, String) {
 fn pods_with(token: &str, namespace: &str) -> String {
     let url = format!("{}/api/v1/namespaces/{namespace}/pods", bed("BENCH_SERVER"));
     let output = std::process::Command::new("curl")
-        .args(["-sk", "-o", "/dev/null", "-w", "%{http_code}", "-H", &format!("Authorization: Bearer {token}"), &url])
+        .args([
+            "-sk",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "-H",
+            &format!("Authorization: Bearer {token}"),
+            &url,
+        ])
         .output()
         .expect("curl");
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -57,8 +67,10 @@ fn acceptance_0_2_3_a_job_of_the_platforms_private_file_runs_as_alice_and_nothin
     let mut running = start(&mut run_as_alice(&job.0, &[flag.0.to_str().unwrap()]));
     let (id, driver) = running.job();
     let supervisor = parent(driver);
-    let provisioner =
-        children(supervisor).into_iter().find(|pid| *pid != driver).expect("the provisioner is the other child");
+    let provisioner = children(supervisor)
+        .into_iter()
+        .find(|pid| *pid != driver)
+        .expect("the provisioner is the other child");
     let pod = format!("spark-submit-as/job={id}");
     until("an executor runs", || {
         kubectl(&["get", "pods", "-n", "dss-ns-alice", "-l", &pod, "-o", "jsonpath={.items[*].status.phase}"])
@@ -75,7 +87,8 @@ fn acceptance_0_2_3_a_job_of_the_platforms_private_file_runs_as_alice_and_nothin
     assert_eq!(status_field(provisioner, "Gid"), four(own_group));
     assert_eq!(status_field(driver, "Uid"), four(alice));
     assert_eq!(status_field(driver, "Gid"), four(alice_group));
-    let groups = String::from_utf8(std::process::Command::new("id").args(["-G", "alice"]).output().unwrap().stdout);
+    let groups =
+        String::from_utf8(std::process::Command::new("id").args(["-G", "alice"]).output().unwrap().stdout);
     let sorted = |text: &str| {
         let mut all: Vec<u32> = text.split_whitespace().map(|gid| gid.parse().unwrap()).collect();
         all.sort_unstable();
@@ -152,7 +165,16 @@ fn acceptance_0_2_3_a_job_of_the_platforms_private_file_runs_as_alice_and_nothin
 fn a_jvm_job_runs() {
     let jar = format!("{}/spark-pi.jar", bed("SSA_BED_JARS"));
     let ended = ended(&mut as_platform(&[
-        "run", "--user", "alice", "--profile", "per-user", "--", "--class", "SparkPi", &jar, "4",
+        "run",
+        "--user",
+        "alice",
+        "--profile",
+        "per-user",
+        "--",
+        "--class",
+        "SparkPi",
+        &jar,
+        "4",
     ]));
     assert_eq!(ended.code(), 0, "{ended:?}");
     assert!(ended.stdout.to_lowercase().contains("pi is roughly 3."), "{ended:?}");
@@ -166,8 +188,17 @@ fn a_job_shuffles_between_two_executors() {
     let job = private_file("dssuser", "shuffle.py", &fs::read_to_string(source).unwrap());
     let path = job.0.to_str().unwrap();
     let ended = ended(&mut as_platform(&[
-        "run", "--user", "bob", "--profile", "per-user", "--stage", path, "--", "--conf",
-        "spark.executor.instances=2", path,
+        "run",
+        "--user",
+        "bob",
+        "--profile",
+        "per-user",
+        "--stage",
+        path,
+        "--",
+        "--conf",
+        "spark.executor.instances=2",
+        path,
     ]));
     assert_eq!(ended.code(), 0, "{ended:?}");
     assert!(ended.stdout.contains("executors 2"), "{ended:?}");
@@ -198,7 +229,13 @@ fn checklist_78_79_signals_are_relayed_and_a_deaf_job_is_killed() {
         let mut running = start(&mut scripted(directory.path(), "exec sleep 600"));
         running.job();
         let pid = running.child.id().to_string();
-        assert!(std::process::Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap().success());
+        assert!(
+            std::process::Command::new("kill")
+                .args([&format!("-{signal}"), &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
         let ended = running.end();
         assert_eq!(ended.status.signal(), Some(signal), "{ended:?}");
         assert_nothing_left(&ended.job());
@@ -206,11 +243,20 @@ fn checklist_78_79_signals_are_relayed_and_a_deaf_job_is_killed() {
     let mut configuration = configuration();
     configuration["callers"] = serde_json::json!(["root"]);
     configuration["timeouts"] = serde_json::json!({"grace": "1s"});
-    configuration["profiles"]["per-user"]["spark_home"] =
-        serde_json::json!(script_spark(directory.path(), "trap '' TERM; while :; do sleep 0.1; done").to_str().unwrap());
+    configuration["profiles"]["per-user"]["spark_home"] = serde_json::json!(
+        script_spark(directory.path(), "trap '' TERM; while :; do sleep 0.1; done").to_str().unwrap()
+    );
     let path = write_configuration(directory.path(), &configuration);
     let mut running = start(&mut as_root(&[
-        "--config", path.to_str().unwrap(), "run", "--user", "alice", "--profile", "per-user", "--", "job.py",
+        "--config",
+        path.to_str().unwrap(),
+        "run",
+        "--user",
+        "alice",
+        "--profile",
+        "per-user",
+        "--",
+        "job.py",
     ]));
     running.job();
     std::process::Command::new("kill").arg(running.child.id().to_string()).status().unwrap();
@@ -237,7 +283,15 @@ fn checklist_82_a_killed_sudo_ends_the_job() {
     let job = private_file("dssuser", "job.py", "import time\ntime.sleep(600)\n");
     let path = job.0.to_str().unwrap();
     let mut running = start(&mut as_platform(&[
-        "run", "--user", "alice", "--profile", "per-user", "--stage", path, "--", path,
+        "run",
+        "--user",
+        "alice",
+        "--profile",
+        "per-user",
+        "--stage",
+        path,
+        "--",
+        path,
     ]));
     let (id, driver) = running.job();
     let supervisor = parent(driver);

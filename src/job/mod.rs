@@ -145,12 +145,14 @@ fn copy_files(scratch: &Scratch) -> Result<(), Trouble> {
             message: format!("copying {}: {reason}", staged.name.display()),
         };
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let copy = openat(&scratch.directory, staged.name.as_os_str(), flags, Mode::from_bits_truncate(0o600))
-            .map_err(|error| refused(error.to_string()))?;
+        let copy =
+            openat(&scratch.directory, staged.name.as_os_str(), flags, Mode::from_bits_truncate(0o600))
+                .map_err(|error| refused(error.to_string()))?;
         let file = staged.file.try_clone().map_err(|error| refused(error.to_string()))?;
         debug_assert!(file.as_raw_fd() > 2);
         let mut source = std::fs::File::from(file).take(left + 1);
-        let copied = io::copy(&mut source, &mut std::fs::File::from(copy)).map_err(|e| refused(e.to_string()))?;
+        let copied =
+            io::copy(&mut source, &mut std::fs::File::from(copy)).map_err(|e| refused(e.to_string()))?;
         left = left
             .checked_sub(copied)
             .ok_or_else(|| refused(format!("more than {} bytes are staged", scratch.max_bytes)))?;

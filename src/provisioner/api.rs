@@ -40,8 +40,9 @@ pub struct Answer {
 impl Answer {
     /// The object in it.
     pub fn object<T: DeserializeOwned>(&self) -> Result<T, Fault> {
-        serde_json::from_slice(&self.body)
-            .map_err(|_| Fault::new(ExitCode::ClusterRefused, "the API server gave an answer that is no such object"))
+        serde_json::from_slice(&self.body).map_err(|_| {
+            Fault::new(ExitCode::ClusterRefused, "the API server gave an answer that is no such object")
+        })
     }
 
     /// The server's own words of a refusal (`Status.message`).
@@ -56,8 +57,12 @@ impl Answer {
             return Ok(self);
         }
         let advice = match self.status {
-            StatusCode::FORBIDDEN => "; the provisioner lacks this right, see packaging/kubernetes/provisioner.yaml",
-            StatusCode::UNAUTHORIZED => "; the provisioner's credential is not accepted, renew its kubeconfig",
+            StatusCode::FORBIDDEN => {
+                "; the provisioner lacks this right, see packaging/kubernetes/provisioner.yaml"
+            }
+            StatusCode::UNAUTHORIZED => {
+                "; the provisioner's credential is not accepted, renew its kubeconfig"
+            }
             _ => "",
         };
         let message = self.message();
@@ -94,7 +99,12 @@ impl Api {
         self.send(Method::DELETE, path, Some(options)).await
     }
 
-    async fn send<T: Serialize>(&self, method: Method, path: &str, object: Option<&T>) -> Result<Answer, Fault> {
+    async fn send<T: Serialize>(
+        &self,
+        method: Method,
+        path: &str,
+        object: Option<&T>,
+    ) -> Result<Answer, Fault> {
         let body = match object {
             Some(object) => serde_json::to_vec(object)
                 .map_err(|error| Fault::new(ExitCode::Internal, format!("JSON: {error}")))?,
@@ -129,7 +139,12 @@ impl Api {
         Err(unreachable_server("no answer"))
     }
 
-    async fn once(&self, method: &Method, path: &str, body: &[u8]) -> Result<(Answer, Option<Duration>), Sent> {
+    async fn once(
+        &self,
+        method: &Method,
+        path: &str,
+        body: &[u8],
+    ) -> Result<(Answer, Option<Duration>), Sent> {
         let request = Request::builder()
             .method(method)
             .uri(path)

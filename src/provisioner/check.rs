@@ -73,13 +73,21 @@ fn needed<'a>(access: &'a ClusterAccess, namespace: &'a NamespaceWanted) -> Vec<
         inside("", "pods", "", "", "deletecollection"),
     ];
     if namespace.create {
-        rights.push(Right { namespace: None, group: "", resource: "namespaces", subresource: "", name: "", verb: "create" });
+        rights.push(Right {
+            namespace: None,
+            group: "",
+            resource: "namespaces",
+            subresource: "",
+            name: "",
+            verb: "create",
+        });
     }
     rights
 }
 
 fn dangerous() -> Vec<Right<'static>> {
-    let everywhere = |group, resource, name, verb| Right { namespace: None, group, resource, subresource: "", name, verb };
+    let everywhere =
+        |group, resource, name, verb| Right { namespace: None, group, resource, subresource: "", name, verb };
     let rbac = "rbac.authorization.k8s.io";
     vec![
         everywhere("*", "*", "", "*"),
@@ -116,10 +124,15 @@ async fn must_not(api: &Api, right: &Right<'_>) -> Result<(bool, String), Fault>
 
 /// A namespace without the managed label must be refused, or the fence could be walked around.
 async fn unlabelled_namespace(api: &Api) -> Result<(bool, String), Fault> {
-    let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"generateName": "ssa-fence-probe-"}});
+    let object =
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"generateName": "ssa-fence-probe-"}});
     let answer = api.post("/api/v1/namespaces?dryRun=All", &object).await?;
     Ok(if answer.status.is_success() {
-        (false, "a namespace without the managed label could be created; apply packaging/kubernetes/fence.yaml".to_owned())
+        (
+            false,
+            "a namespace without the managed label could be created; apply packaging/kubernetes/fence.yaml"
+                .to_owned(),
+        )
     } else if by_admission(&answer) {
         (true, "a namespace without the managed label is refused".to_owned())
     } else {

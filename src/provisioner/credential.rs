@@ -111,7 +111,8 @@ impl Credential {
             until = ends;
         }
         // kube's own error may quote what it read.
-        let unusable = || refused("cannot be used: a certificate, key or token in it is not readable or not valid");
+        let unusable =
+            || refused("cannot be used: a certificate, key or token in it is not readable or not valid");
         let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
             .await
             .map_err(|_| unusable())?;
@@ -227,7 +228,8 @@ struct ExecStatus {
 }
 
 async fn log_in(exec: &ExecConfig, timeout: Duration) -> Result<(AuthInfo, Option<Instant>), Fault> {
-    let failed = |what: &str| Fault::new(ExitCode::ClusterCredential, format!("the login helper (exec) {what}"));
+    let failed =
+        |what: &str| Fault::new(ExitCode::ClusterCredential, format!("the login helper (exec) {what}"));
     let info = json!({
         "apiVersion": exec.api_version, "kind": "ExecCredential", "spec": {"interactive": false},
     });
@@ -263,7 +265,8 @@ async fn log_in(exec: &ExecConfig, timeout: Duration) -> Result<(AuthInfo, Optio
     if text.len() as u64 > MAX_CREDENTIAL {
         return Err(failed("printed more than 256 KiB"));
     }
-    let answer: ExecCredential = serde_json::from_slice(&text).map_err(|_| failed("printed no ExecCredential"))?;
+    let answer: ExecCredential =
+        serde_json::from_slice(&text).map_err(|_| failed("printed no ExecCredential"))?;
     let answer = answer.status;
     let auth = match (answer.token, answer.client_certificate_data, answer.client_key_data) {
         (Some(token), None, None) => json!({"token": token}),

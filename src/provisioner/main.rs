@@ -101,14 +101,23 @@ impl Session {
                 });
                 let api = self.api().await?;
                 let mut made = self.made.clone();
-                let result =
-                    provision::provision(&api, &self.access, &self.credential, &wanted, &mut self.wire, &mut made).await;
+                let result = provision::provision(
+                    &api,
+                    &self.access,
+                    &self.credential,
+                    &wanted,
+                    &mut self.wire,
+                    &mut made,
+                )
+                .await;
                 self.made = made;
                 match result {
                     Ok(reply) => Ok(reply),
                     Err(fault) => {
                         let left = match self.made.clone() {
-                            Some(made) if made.account_uid.is_some() => teardown::tear_down(&api, &made).await.1,
+                            Some(made) if made.account_uid.is_some() => {
+                                teardown::tear_down(&api, &made).await.1
+                            }
                             _ => Vec::new(),
                         };
                         if left.is_empty() {

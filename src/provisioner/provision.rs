@@ -52,7 +52,8 @@ pub async fn provision(
 
     let bindings = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings");
     let binding = objects::binding(wanted, &access.driver_role, &account_uid);
-    let binding_uid = create(api, &bindings, &binding, "create rolebindings (with bind on the drivers' role)").await?;
+    let binding_uid =
+        create(api, &bindings, &binding, "create rolebindings (with bind on the drivers' role)").await?;
     if let Some(made) = made.as_mut() {
         made.binding_uid = Some(binding_uid.clone());
     }
@@ -84,7 +85,11 @@ pub async fn provision(
 /// A fresh token for the job's account.
 pub async fn renew(api: &Api, made: &TearDown, seconds: u64) -> Result<Reply, Fault> {
     let granted = token(api, made.namespace.as_str(), &made.job.object_name(), seconds).await?;
-    Ok(Reply::Renewed { token: granted.token, expires_at: granted.expires_at, granted_at: granted.granted_at })
+    Ok(Reply::Renewed {
+        token: granted.token,
+        expires_at: granted.expires_at,
+        granted_at: granted.granted_at,
+    })
 }
 
 fn go_on(wire: &Wire) -> Result<(), Fault> {
@@ -118,9 +123,17 @@ async fn create(api: &Api, collection: &str, object: &Value, right: &str) -> Res
         // Secrets are never read; the others are asked for by name. Where reading is not allowed this is a refusal.
         let existing = api.get(&format!("{collection}/{name}")).await?.success(right)?;
         let existing: Value = existing.object()?;
-        let same = ["/metadata/labels", "/metadata/annotations", "/metadata/ownerReferences/0/uid", "/roleRef", "/subjects"]
-            .iter()
-            .all(|pointer| object.pointer(pointer).is_none_or(|wanted| existing.pointer(pointer) == Some(wanted)));
+        let same = [
+            "/metadata/labels",
+            "/metadata/annotations",
+            "/metadata/ownerReferences/0/uid",
+            "/roleRef",
+            "/subjects",
+        ]
+        .iter()
+        .all(|pointer| {
+            object.pointer(pointer).is_none_or(|wanted| existing.pointer(pointer) == Some(wanted))
+        });
         if !same {
             return Err(Fault::new(
                 ExitCode::ClusterRefused,
@@ -146,12 +159,15 @@ async fn create(api: &Api, collection: &str, object: &Value, right: &str) -> Res
 async fn namespace(api: &Api, wanted: &NamespaceWanted) -> Result<bool, Fault> {
     let name = wanted.name.as_str();
     let path = format!("/api/v1/namespaces/{name}");
-    let refused = |rule: String| Err(Fault::new(ExitCode::ClusterNamespace, format!("namespace {name} {rule}")));
+    let refused =
+        |rule: String| Err(Fault::new(ExitCode::ClusterNamespace, format!("namespace {name} {rule}")));
     let mut answer = api.get(&path).await?;
     let mut made = false;
     if answer.status == StatusCode::NOT_FOUND {
         if !wanted.create {
-            return refused("does not exist, and the profile does not create it; ask the cluster's administrator".into());
+            return refused(
+                "does not exist, and the profile does not create it; ask the cluster's administrator".into(),
+            );
         }
         answer = api.post("/api/v1/namespaces", &objects::namespace(wanted)).await?;
         made = answer.status.is_success();
@@ -166,7 +182,9 @@ async fn namespace(api: &Api, wanted: &NamespaceWanted) -> Result<bool, Fault> {
     if text(&found, "/metadata/name") != name {
         return Err(unusable("it is about another namespace"));
     }
-    if text(&found, "/status/phase") == "Terminating" || found.pointer("/metadata/deletionTimestamp").is_some() {
+    if text(&found, "/status/phase") == "Terminating"
+        || found.pointer("/metadata/deletionTimestamp").is_some()
+    {
         return refused("is being deleted; try again when it is gone".into());
     }
     let key = |key: &str| key.replace('~', "~0").replace('/', "~1");
@@ -177,7 +195,10 @@ async fn namespace(api: &Api, wanted: &NamespaceWanted) -> Result<bool, Fault> {
         Some(owner) if owner == wanted.owner => Ok(made),
         // Whose it is stays untold [25].
         Some(_) => refused("belongs to somebody else".into()),
-        None => refused(format!("has no owner; an administrator can annotate it: {OWNER_ANNOTATION}='{}'", wanted.owner)),
+        None => refused(format!(
+            "has no owner; an administrator can annotate it: {OWNER_ANNOTATION}='{}'",
+            wanted.owner
+        )),
     }
 }
 
@@ -201,7 +222,9 @@ async fn executor_account(api: &Api, namespace: &str, wire: &mut Wire) -> Result
     } else {
         Err(Fault::new(
             ExitCode::ClusterNamespace,
-            format!("account {namespace}/{EXECUTOR_ACCOUNT} would mount a token; set automountServiceAccountToken: false"),
+            format!(
+                "account {namespace}/{EXECUTOR_ACCOUNT} would mount a token; set automountServiceAccountToken: false"
+            ),
         ))
     }
 }
@@ -217,7 +240,14 @@ pub async fn fence(api: &Api, access: &ClusterAccess) -> Result<Option<String>, 
         StatusCode::FORBIDDEN | StatusCode::UNPROCESSABLE_ENTITY if by_admission(&answer) => false,
         // RBAC says no: a provisioner for prepared namespaces. It must not be able to mint tokens there either.
         StatusCode::FORBIDDEN => {
-            let right = Right { namespace: Some("kube-system"), group: "", resource: "serviceaccounts", subresource: "token", name: "", verb: "create" };
+            let right = Right {
+                namespace: Some("kube-system"),
+                group: "",
+                resource: "serviceaccounts",
+                subresource: "token",
+                name: "",
+                verb: "create",
+            };
             may(api, &right).await?
         }
         status if status.is_success() => true,
@@ -234,7 +264,10 @@ pub async fn fence(api: &Api, access: &ClusterAccess) -> Result<Option<String>, 
     if access.accept_missing_fence {
         return Ok(Some(format!("{problem} (accepted by accept_missing_fence)")));
     }
-    Err(Fault::new(ExitCode::FenceMissing, format!("{problem}, or set accept_missing_fence for this cluster")))
+    Err(Fault::new(
+        ExitCode::FenceMissing,
+        format!("{problem}, or set accept_missing_fence for this cluster"),
+    ))
 }
 
 /// Whether a refusal came from a ValidatingAdmissionPolicy (its message names it) and not from RBAC.
@@ -285,7 +318,8 @@ struct Granted {
 
 async fn token(api: &Api, namespace: &str, name: &str, seconds: u64) -> Result<Granted, Fault> {
     let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token");
-    let answer = api.post(&path, &objects::token_request(seconds)).await?.success("create serviceaccounts/token")?;
+    let answer =
+        api.post(&path, &objects::token_request(seconds)).await?.success("create serviceaccounts/token")?;
     let granted_at = answer.date.unwrap_or_else(local_clock);
     let granted: Value = answer.object()?;
     let refused = |rule: &str| Fault::new(ExitCode::TokenRefused, format!("the cluster granted {rule}"));
@@ -301,7 +335,8 @@ async fn token(api: &Api, namespace: &str, name: &str, seconds: u64) -> Result<G
 
 /// This host's address on the way to the API server: connect(2) on a datagram socket chooses one and sends nothing.
 fn local_address(server: &str) -> Result<String, Fault> {
-    let failed = |_| Fault::new(ExitCode::ClusterUnreachable, "no address of this host leads to the API server");
+    let failed =
+        |_| Fault::new(ExitCode::ClusterUnreachable, "no address of this host leads to the API server");
     let authority: http::Uri = server.parse().map_err(|_| unusable("its address"))?;
     let host = authority.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
     let target = (host.as_str(), authority.port_u16().unwrap_or(443));
@@ -312,4 +347,3 @@ fn local_address(server: &str) -> Result<String, Fault> {
     socket.connect(target).map_err(failed)?;
     Ok(socket.local_addr().map_err(failed)?.ip().to_string())
 }
-

@@ -63,7 +63,10 @@ pub async fn tear_down(api: &Api, wanted: &TearDown) -> (u32, Vec<String>) {
 async fn sweep(api: &Api, wanted: &TearDown) -> Result<u32, String> {
     let namespace = wanted.namespace.as_str();
     let selector = JOB_LABEL.replace('/', "%2F");
-    let path = format!("/api/v1/namespaces/{namespace}/pods?labelSelector={selector}%3D{}&limit={BATCH}", wanted.job);
+    let path = format!(
+        "/api/v1/namespaces/{namespace}/pods?labelSelector={selector}%3D{}&limit={BATCH}",
+        wanted.job
+    );
     let options = json!({
         "apiVersion": "v1", "kind": "DeleteOptions",
         "gracePeriodSeconds": POD_GRACE, "propagationPolicy": "Background",
@@ -81,7 +84,13 @@ async fn sweep(api: &Api, wanted: &TearDown) -> Result<u32, String> {
     }
 }
 
-async fn remove(api: &Api, what: &str, path: &str, uid: Option<&str>, deadline: Instant) -> Result<(), String> {
+async fn remove(
+    api: &Api,
+    what: &str,
+    path: &str,
+    uid: Option<&str>,
+    deadline: Instant,
+) -> Result<(), String> {
     let answer = loop {
         match api.delete(path, &objects::delete_options(uid)).await {
             Ok(answer) => break answer,

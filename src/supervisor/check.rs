@@ -114,7 +114,10 @@ pub fn check(path: &Path, args: &CheckArgs) -> Vec<CheckLine> {
         lines.push(line(format!("group {group}"), found.ok_or_else(|| "does not exist (groupadd)".into())));
     }
     let Some(provisioner) = answer.names.get(&config.provisioner) else {
-        lines.push(line("provisioner", Err(format!("account {} does not exist (useradd --system)", config.provisioner))));
+        lines.push(line(
+            "provisioner",
+            Err(format!("account {} does not exist (useradd --system)", config.provisioner)),
+        ));
         return lines;
     };
     let own = !config.callers.contains(&config.provisioner);
@@ -145,7 +148,9 @@ fn profile_lines(
     let what = |part: &str| format!("profile {name}, {part}");
     let mut lines = vec![line(
         what("Spark"),
-        plan::look_at_spark(profile).map(|()| profile.spark_home.display().to_string()).map_err(|f| f.message),
+        plan::look_at_spark(profile)
+            .map(|()| profile.spark_home.display().to_string())
+            .map_err(|f| f.message),
     )];
     let Some(cluster) = config.clusters.get(&profile.cluster) else { return lines };
     let namespace = match user {
@@ -166,7 +171,9 @@ fn profile_lines(
                 lines.push(line(what("login"), Ok(format!("namespace {}", namespace.name))));
             }
             match ask_cluster(config, cluster, provisioner, namespace) {
-                Ok(told) => lines.extend(told.into_iter().map(|told| CheckLine { what: what(&told.what), ..told })),
+                Ok(told) => {
+                    lines.extend(told.into_iter().map(|told| CheckLine { what: what(&told.what), ..told }))
+                }
                 Err(failure) => lines.push(line(what("cluster"), Err(failure.message))),
             }
         }

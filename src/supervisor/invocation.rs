@@ -77,7 +77,10 @@ pub fn parse_request(text: &[u8]) -> Result<RequestFile, Failure> {
         Failure::new(ExitCode::InputRefused, format!("the request file {rule} ({at})"))
     })?;
     if request.conf.len() > MAX_CONF {
-        return Err(Failure::new(ExitCode::InputRefused, format!("the request has more than {MAX_CONF} settings")));
+        return Err(Failure::new(
+            ExitCode::InputRefused,
+            format!("the request has more than {MAX_CONF} settings"),
+        ));
     }
     Ok(request)
 }
@@ -89,7 +92,9 @@ pub fn parse_request(text: &[u8]) -> Result<RequestFile, Failure> {
 pub fn gather(args: &RunArgs, request: Option<RequestFile>) -> Result<Invocation, Failure> {
     let request = request.unwrap_or_default();
     let one = |name: &str, option: &Option<String>, key: Option<String>| match (option.clone(), key) {
-        (Some(_), Some(_)) => Err(usage(format!("--{name} and the request's '{name}' are both given; give one"))),
+        (Some(_), Some(_)) => {
+            Err(usage(format!("--{name} and the request's '{name}' are both given; give one")))
+        }
         (option, key) => Ok(option.or(key)),
     };
     let needed = |name: &str, value: Option<String>| {
@@ -105,7 +110,9 @@ pub fn gather(args: &RunArgs, request: Option<RequestFile>) -> Result<Invocation
         }
     };
     let arguments = match (args.arguments.is_empty(), request.arguments.is_empty()) {
-        (false, false) => return Err(usage("arguments are given after -- and in the request; give them once")),
+        (false, false) => {
+            return Err(usage("arguments are given after -- and in the request; give them once"));
+        }
         (false, true) => args.arguments.clone(),
         _ => request.arguments.into_iter().map(OsString::from).collect(),
     };

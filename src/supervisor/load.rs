@@ -16,7 +16,8 @@ const LIMIT: u64 = 1 << 20;
 /// [`ExitCode::ConfigUntrusted`], [`ExitCode::ConfigInvalid`].
 pub fn config(path: &Path) -> Result<Config, Failure> {
     let text = bytes(path)?;
-    parse(&text).map_err(|error| Failure::new(ExitCode::ConfigInvalid, format!("{}: {error}", path.display())))
+    parse(&text)
+        .map_err(|error| Failure::new(ExitCode::ConfigInvalid, format!("{}: {error}", path.display())))
 }
 
 /// Reads a root-owned file whole.

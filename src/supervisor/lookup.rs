@@ -147,7 +147,9 @@ fn answer(question: &Question) -> Answer {
         }
     }
     for gid in &question.gids {
-        if let Some(name) = users::get_group_by_gid(*gid).and_then(|group| group.name().to_str().map(String::from)) {
+        if let Some(name) =
+            users::get_group_by_gid(*gid).and_then(|group| group.name().to_str().map(String::from))
+        {
             answer.gids.insert(*gid, name);
         }
     }

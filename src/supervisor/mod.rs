@@ -45,7 +45,10 @@ impl Failure {
     }
 
     /// For `map_err`: the error's own sentence after what was tried.
-    pub fn doing<E: std::fmt::Display>(code: ExitCode, what: impl std::fmt::Display) -> impl FnOnce(E) -> Self {
+    pub fn doing<E: std::fmt::Display>(
+        code: ExitCode,
+        what: impl std::fmt::Display,
+    ) -> impl FnOnce(E) -> Self {
         move |error| Self { code, message: format!("{what}: {error}") }
     }
 }

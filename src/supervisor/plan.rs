@@ -31,7 +31,8 @@ const PROPERTIES: &str = "spark.properties";
 /// Search path of the job when the profile sets none.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Parts of Spark's directory that the program reads before any code of the end-user's runs [13].
-const SPARK_PARTS: [&str; 5] = ["bin", "bin/spark-submit", "bin/spark-class", "bin/load-spark-env.sh", "jars"];
+const SPARK_PARTS: [&str; 5] =
+    ["bin", "bin/spark-submit", "bin/spark-class", "bin/load-spark-env.sh", "jars"];
 
 /// Everything that a run needs to know.
 pub struct Plan {
@@ -95,7 +96,8 @@ pub fn authorize_caller(config: &Config, caller: CallerUid) -> Result<Record, Fa
             uid,
         },
     };
-    identity::authorize_caller(config, &who).map_err(|refusal| Failure::new(refusal.code(), refusal.to_string()))?;
+    identity::authorize_caller(config, &who)
+        .map_err(|refusal| Failure::new(refusal.code(), refusal.to_string()))?;
     Ok(record)
 }
 
@@ -106,7 +108,10 @@ pub fn authorize_caller(config: &Config, caller: CallerUid) -> Result<Record, Fa
 pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Plan, Failure> {
     let login = Login::new(wanted.user).map_err(Failure::of(ExitCode::UserRefused))?;
     let profile = config.profiles.get(&wanted.profile).ok_or_else(|| {
-        Failure::new(ExitCode::ProfileRefused, "no such profile; the configuration's `profiles` names those that exist")
+        Failure::new(
+            ExitCode::ProfileRefused,
+            "no such profile; the configuration's `profiles` names those that exist",
+        )
     })?;
     if !profile.programs.contains(&wanted.program) {
         return Err(Failure::new(
@@ -128,22 +133,34 @@ pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Pl
     };
     let accounts = accounts(config, &mapped.user)?;
     let record = accounts.names.get(mapped.user.as_str()).cloned().ok_or_else(|| {
-        Failure::new(ExitCode::UserRefused, format!("the login maps to UNIX account {}, which does not exist", mapped.user))
+        Failure::new(
+            ExitCode::UserRefused,
+            format!("the login maps to UNIX account {}, which does not exist", mapped.user),
+        )
     })?;
     let (account, known) = (account(&record)?, known(config, &accounts));
     let allowed_by = identity::authorize_target(config, &account, &known)
         .map_err(|refusal| Failure::new(refusal.code(), refusal.to_string()))?;
     let provisioner = accounts.names.get(&config.provisioner).cloned().ok_or_else(|| {
-        Failure::new(ExitCode::ConfigInvalid, "`provisioner` names an account that does not exist (useradd --system)")
+        Failure::new(
+            ExitCode::ConfigInvalid,
+            "`provisioner` names an account that does not exist (useradd --system)",
+        )
     })?;
     if provisioner.uid == 0 {
-        return Err(Failure::new(ExitCode::ConfigInvalid, "`provisioner` has uid 0; give it an account of its own"));
+        return Err(Failure::new(
+            ExitCode::ConfigInvalid,
+            "`provisioner` has uid 0; give it an account of its own",
+        ));
     }
 
-    let groups = group_names(config, &record, properties.is_some() || profile.namespace.template.contains("group}"))?;
+    let groups =
+        group_names(config, &record, properties.is_some() || profile.namespace.template.contains("group}"))?;
     let of_login = |properties: &identity::Properties| {
         let names: Vec<&str> = groups.values().map(String::as_str).collect();
-        properties.for_login(&login, &names).map_err(|refusal| Failure::new(refusal.code(), refusal.to_string()))
+        properties
+            .for_login(&login, &names)
+            .map_err(|refusal| Failure::new(refusal.code(), refusal.to_string()))
     };
     let variables = Variables {
         login: login.clone(),
@@ -156,9 +173,9 @@ pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Pl
 
     let arguments = spark::parse(wanted.program, &wanted.arguments)
         .map_err(|error| Failure::new(error.code(), error.to_string()))?;
-    for key in wanted.conf.keys() {
-        spark::check_key(key, spark::Origin::Request).map_err(|error| Failure::new(error.code(), error.to_string()))?;
-    }
+    check_settings(&wanted.conf, spark::Origin::Request)?;
+    check_settings(&profile.spark.defaults, spark::Origin::Profile)?;
+    check_settings(&profile.spark.enforced, spark::Origin::Profile)?;
     let (program, defaults) = spark_directory(profile, wanted.program)?;
     let pod_template = match &profile.spark.executor_pod_template {
         Some(path) => Some(load::bytes(path)?),
@@ -205,7 +222,10 @@ fn accounts(config: &Config, user: &UserName) -> Result<Answer, Failure> {
     names.extend(config.callers.iter().cloned());
     names.extend(config.users.denied.iter().cloned());
     let groups = config.users.allowed_groups.clone();
-    lookup::ask(&Question { names: names.into_iter().collect(), groups, ..Question::default() }, config.timeouts.lookup)
+    lookup::ask(
+        &Question { names: names.into_iter().collect(), groups, ..Question::default() },
+        config.timeouts.lookup,
+    )
 }
 
 fn group_names(config: &Config, record: &Record, needed: bool) -> Result<BTreeMap<u32, String>, Failure> {
@@ -320,7 +340,9 @@ fn spark_directory(profile: &Profile, program: Program) -> Result<(PathBuf, Opti
 fn distinct_names(stage: &[PathBuf], max_files: u32) -> Result<(), Failure> {
     let refused = |message: String| Err(Failure::new(ExitCode::InputRefused, message));
     if stage.len() > usize::try_from(max_files).unwrap_or(usize::MAX) {
-        return refused(format!("more than {max_files} files are staged (configuration key staging.max_files)"));
+        return refused(format!(
+            "more than {max_files} files are staged (configuration key staging.max_files)"
+        ));
     }
     let mut names = BTreeSet::new();
     for path in stage {
@@ -331,6 +353,13 @@ fn distinct_names(stage: &[PathBuf], max_files: u32) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+fn check_settings(settings: &BTreeMap<String, String>, origin: spark::Origin) -> Result<(), Failure> {
+    settings.iter().try_for_each(|(key, value)| {
+        spark::check_setting(key, value.as_bytes(), origin)
+            .map_err(|error| Failure::new(error.code(), error.to_string()))
+    })
 }
 
 /// 256 random bits in hexadecimal.
@@ -366,7 +395,8 @@ impl Plan {
     /// # Errors
     /// [`ExitCode::Internal`].
     pub fn provision(&self) -> Result<Provision, Failure> {
-        let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
+        let host =
+            nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
         let annotations = BTreeMap::from([
             ("spark-submit-as/login".to_owned(), self.login.to_string()),
             ("spark-submit-as/user".to_owned(), self.user_name.to_string()),
@@ -421,7 +451,10 @@ impl Plan {
             .iter()
             .flat_map(|scratch| {
                 self.stage.iter().filter_map(|path| {
-                    Some((path.clone().into_os_string(), scratch.path.join(path.file_name()?).into_os_string()))
+                    Some((
+                        path.clone().into_os_string(),
+                        scratch.path.join(path.file_name()?).into_os_string(),
+                    ))
                 })
             })
             .collect();

@@ -98,7 +98,11 @@ pub fn run(plan: &Plan, given: &Given, report: Report, staged: Vec<Staged>) -> R
         report.warn(format!("not cleaned up: {line}"));
     }
     if !left.is_empty() {
-        report.warn(format!("{}: look for label spark-submit-as/job={}", ExitCode::CleanupIncomplete.name(), plan.job));
+        report.warn(format!(
+            "{}: look for label spark-submit-as/job={}",
+            ExitCode::CleanupIncomplete.name(),
+            plan.job
+        ));
     }
     result
 }
@@ -196,14 +200,18 @@ impl Life<'_> {
     }
 
     fn created(&mut self, kind: Kind, name: &str, uid: String) -> Result<(), Failure> {
-        let legal = (1..=64).contains(&uid.len()) && uid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        let legal =
+            (1..=64).contains(&uid.len()) && uid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         let ours = match kind {
             Kind::Namespace => name == self.plan.namespace.name.as_str(),
             Kind::ExecutorAccount => name == crate::protocol::EXECUTOR_ACCOUNT,
             Kind::Account | Kind::Binding | Kind::Secret => name == self.plan.job.object_name(),
         };
         if !legal || !ours {
-            return Err(Failure::new(ExitCode::Provisioner, "the provisioner made an object that was not asked for"));
+            return Err(Failure::new(
+                ExitCode::Provisioner,
+                "the provisioner made an object that was not asked for",
+            ));
         }
         match kind {
             Kind::Account => self.made.account_uid = Some(uid),
@@ -228,12 +236,21 @@ impl Life<'_> {
         } else {
             let scratch = ScratchDirectory::create(&plan.job, plan.user.uid, plan.user.gid)?;
             let opened = scratch.directory.try_clone().map_err(Failure::doing(ExitCode::Internal, "dup"))?;
-            let prepared =
-                Scratch { path: scratch.path.clone(), directory: opened, files: staged, max_bytes: plan.staging.max_bytes };
+            let prepared = Scratch {
+                path: scratch.path.clone(),
+                directory: opened,
+                files: staged,
+                max_bytes: plan.staging.max_bytes,
+            };
             self.scratch = Some(scratch);
             Some(prepared)
         };
-        let command = plan.command(access.server(), access.driver_host(), |name| directory.path_of(name), names.as_ref())?;
+        let command = plan.command(
+            access.server(),
+            access.driver_host(),
+            |name| directory.path_of(name),
+            names.as_ref(),
+        )?;
         let job = Job {
             user: plan.user.clone(),
             program: plan.program.clone(),
@@ -284,7 +301,8 @@ impl Life<'_> {
                     }
                 }
                 Event::Deadline if stopping.is_some_and(|grace| grace <= Instant::now()) => {
-                    self.report.warn("the job did not end in its grace (configuration key timeouts.grace); killed");
+                    self.report
+                        .warn("the job did not end in its grace (configuration key timeouts.grace); killed");
                     if let Some(job) = &self.job {
                         job.signal_group(Signal::SIGKILL);
                         job.signal(Signal::SIGKILL);
@@ -309,7 +327,9 @@ impl Life<'_> {
     fn job_outcome(&mut self) -> Result<Option<Outcome>, Failure> {
         let Some(job) = &mut self.job else { return Ok(None) };
         Ok(match job.reap().map_err(Failure::doing(ExitCode::Internal, "waitpid"))? {
-            Some(WaitStatus::Exited(_, code)) => Some(Outcome::Code(u8::try_from(code & 0xff).unwrap_or(u8::MAX))),
+            Some(WaitStatus::Exited(_, code)) => {
+                Some(Outcome::Code(u8::try_from(code & 0xff).unwrap_or(u8::MAX)))
+            }
             Some(WaitStatus::Signaled(_, signal, _)) => Some(Outcome::Signal(signal as i32)),
             _ => None,
         })
@@ -339,7 +359,8 @@ impl Life<'_> {
     }
 
     fn renew(&mut self) {
-        let request = Request::Renew(Renew { made: self.made.clone(), token_seconds: self.plan.token_seconds() });
+        let request =
+            Request::Renew(Renew { made: self.made.clone(), token_seconds: self.plan.token_seconds() });
         let asked = self.worker_or_new().and_then(|worker| worker.send(&request));
         match (asked, &mut self.renewal) {
             (Ok(()), Some(renewal)) => renewal.asked(),
@@ -407,10 +428,10 @@ impl Life<'_> {
         if let Err(failure) = self.end_processes() {
             left.push(failure.message);
         }
-        if self.asked {
-            if let Err(failures) = self.take_back_objects() {
-                left.extend(failures);
-            }
+        if self.asked
+            && let Err(failures) = self.take_back_objects()
+        {
+            left.extend(failures);
         }
         if let Some(worker) = self.worker.take() {
             worker.end();
@@ -432,15 +453,13 @@ impl Life<'_> {
 
     fn take_back_objects(&mut self) -> Result<(), Vec<String>> {
         // Twice: the provisioner that provisioned may be dead, stuck in a request, or confused.
-        let first = self.tear_down();
-        let Err(failure) = first else { return first.map(|_| ()).map_err(|failure| vec![failure.message]) };
+        if self.tear_down().is_ok() {
+            return Ok(());
+        }
         if let Some(worker) = self.worker.take() {
             worker.end();
         }
-        match (failure.code, self.tear_down()) {
-            (_, Ok(())) => Ok(()),
-            (_, Err(failure)) => Err(failure.message.split('\n').map(String::from).collect()),
-        }
+        self.tear_down().map_err(|failure| failure.message.split('\n').map(String::from).collect())
     }
 
     fn tear_down(&mut self) -> Result<(), Failure> {
@@ -518,8 +537,8 @@ fn heard(pipe: OwnedFd, timeout: Duration) -> Result<(), Failure> {
             Err(error) => return Err(Failure::doing(ExitCode::ProcessSetup, "the job's pipe")(error)),
         }
     }
-    let trouble: Trouble =
-        serde_json::from_slice(&text).map_err(Failure::doing(ExitCode::ProcessSetup, "the job's first words"))?;
+    let trouble: Trouble = serde_json::from_slice(&text)
+        .map_err(Failure::doing(ExitCode::ProcessSetup, "the job's first words"))?;
     Err(Failure::new(trouble.code, trouble.message))
 }
 
@@ -528,7 +547,8 @@ fn remove_scratch(plan: &Plan, scratch: &ScratchDirectory) -> Result<(), Failure
     let incomplete = || {
         Failure::new(ExitCode::CleanupIncomplete, format!("{} could not be emptied", scratch.path.display()))
     };
-    let mut child = process::fork(|| job::empty_scratch(&plan.user, &scratch.path)).map_err(|_| incomplete())?;
+    let mut child =
+        process::fork(|| job::empty_scratch(&plan.user, &scratch.path)).map_err(|_| incomplete())?;
     let mut fds = [PollFd::new(child.pidfd().as_fd(), PollFlags::POLLIN)];
     let patience = PollTimeout::try_from(plan.timeouts.staging).unwrap_or(PollTimeout::MAX);
     if !matches!(poll(&mut fds, patience), Ok(1)) {

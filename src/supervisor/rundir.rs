@@ -188,4 +188,3 @@ impl ScratchDirectory {
             .map_err(Failure::doing(ExitCode::CleanupIncomplete, self.path.display()))
     }
 }
-

@@ -46,7 +46,8 @@ impl Given {
 /// [`ExitCode::Internal`] when the system refuses.
 pub fn sanitise() -> Result<Given, Failure> {
     let variables = process::take_environment();
-    process::close_inherited(3).map_err(Failure::doing(ExitCode::Internal, "closing inherited descriptors"))?;
+    process::close_inherited(3)
+        .map_err(Failure::doing(ExitCode::Internal, "closing inherited descriptors"))?;
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let directory = open(".", flags, Mode::empty()).ok();
     nix::unistd::chdir("/").map_err(Failure::doing(ExitCode::Internal, "chdir /"))?;

@@ -48,7 +48,10 @@ pub fn dispatch(cli: Cli, given: &Given) -> Result<Outcome, Failure> {
     let caller = startup::caller(given)?;
     let path = configuration(cli.config, caller)?;
     if who_may(&cli.verb) == Who::Root && caller != CallerUid::Root {
-        return Err(Failure::new(ExitCode::CallerRefused, "this verb is for root itself; callers may use `run`"));
+        return Err(Failure::new(
+            ExitCode::CallerRefused,
+            "this verb is for root itself; callers may use `run`",
+        ));
     }
     match cli.verb {
         Verb::Run(args) => run_verb(&path, caller, given, &args),
@@ -92,7 +95,10 @@ fn run_verb(path: &Path, caller: CallerUid, given: &Given, args: &RunArgs) -> Re
     }
     let staged = stage(&plan, &record, given)?;
     let report = Report { quiet: args.quiet };
-    report.say(format!("job {}: {} is {} (profile {})", plan.job, plan.login, plan.user_name, plan.profile_name));
+    report.say(format!(
+        "job {}: {} is {} (profile {})",
+        plan.job, plan.login, plan.user_name, plan.profile_name
+    ));
     run::run(&plan, given, report, staged)
 }
 
@@ -104,7 +110,12 @@ fn refused(error: CallerError) -> Failure {
     Failure::new(ExitCode::InputRefused, error.to_string())
 }
 
-fn read_request(config: &Config, record: &Record, given: &Given, file: &Path) -> Result<RequestFile, Failure> {
+fn read_request(
+    config: &Config,
+    record: &Record,
+    given: &Given,
+    file: &Path,
+) -> Result<RequestFile, Failure> {
     let text = caller::read(&as_caller(record, given), file, config.timeouts.staging).map_err(refused)?;
     invocation::parse_request(&text)
 }
@@ -137,9 +148,9 @@ fn check_verb(path: &Path, args: &CheckArgs) -> Result<Outcome, Failure> {
 /// Prints a result; a reader that has gone is not our failure.
 fn print(text: &str) -> Result<Outcome, Failure> {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| {
-        if text.ends_with('\n') { Ok(()) } else { out.write_all(b"\n") }
-    });
+    let _ = out
+        .write_all(text.as_bytes())
+        .and_then(|()| if text.ends_with('\n') { Ok(()) } else { out.write_all(b"\n") });
     let _ = out.flush();
     Ok(Outcome::DONE)
 }

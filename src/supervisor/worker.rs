@@ -50,7 +50,8 @@ impl Worker {
         let program = paths::provisioner();
         // Nobody but root can change it, so its path may be used after the look.
         trusted::open_file(program, Links::FollowRoots).map_err(Failure::of(ExitCode::Provisioner))?;
-        let (ours, theirs) = UnixStream::pair().map_err(Failure::doing(ExitCode::Provisioner, "socketpair"))?;
+        let (ours, theirs) =
+            UnixStream::pair().map_err(Failure::doing(ExitCode::Provisioner, "socketpair"))?;
         let child = process::fork(|| become_provisioner(account, &theirs.into(), &kubeconfig))
             .map_err(Failure::doing(ExitCode::Provisioner, "fork"))?;
         ours.set_nonblocking(true).map_err(Failure::doing(ExitCode::Provisioner, "socket"))?;

@@ -178,9 +178,8 @@ fn close_range(first: RawFd, flags: libc::c_uint) -> io::Result<()> {
 pub fn place_fd(from: RawFd, to: RawFd) -> io::Result<()> {
     // SAFETY: dup2/fcntl on integers. The caller is a child about to exec, where numbers are what counts; `to` is not
     // owned by any Rust value that will still be used.
-    let result = unsafe {
-        if from == to { libc::fcntl(from, libc::F_SETFD, 0) } else { libc::dup2(from, to) }
-    };
+    let result =
+        unsafe { if from == to { libc::fcntl(from, libc::F_SETFD, 0) } else { libc::dup2(from, to) } };
     if result >= 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -192,8 +191,9 @@ pub fn place_fd(from: RawFd, to: RawFd) -> io::Result<()> {
 pub fn new_session_keyring() -> io::Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
     // SAFETY: a null name asks for an anonymous keyring.
-    let result =
-        unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>()) };
+    let result = unsafe {
+        libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>())
+    };
     if result >= 0 {
         return Ok(());
     }
@@ -318,7 +318,11 @@ fn capabilities_left() -> Result<bool, BecomeError> {
 }
 
 /// Replaces the process by a program (execve(2)); returns only on failure.
-pub fn execve(program: OsString, arguments: Vec<OsString>, environment: Vec<(OsString, OsString)>) -> io::Error {
+pub fn execve(
+    program: OsString,
+    arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+) -> io::Error {
     let text = |words: OsString| CString::new(words.into_vec()).map_err(io::Error::other);
     let pair = |(name, value): (OsString, OsString)| {
         let mut bytes = name.into_vec();

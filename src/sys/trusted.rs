@@ -166,7 +166,8 @@ fn walk(path: &Path, links: Links, flags: OFlag) -> Result<(OwnedFd, PathBuf), T
         for (index, name) in rest.iter().enumerate() {
             at.push(name);
             let wanted = if index == last { flags } else { directory };
-            let opened = openat(&fd, name.as_os_str(), wanted | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty());
+            let opened =
+                openat(&fd, name.as_os_str(), wanted | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty());
             match opened {
                 Ok(next) => {
                     if index != last {
@@ -192,7 +193,12 @@ fn walk(path: &Path, links: Links, flags: OFlag) -> Result<(OwnedFd, PathBuf), T
 }
 
 /// The components to walk after the link at `index` was found to point to `target`.
-fn redirected(rest: &[OsString], index: usize, link: &Path, target: &OsStr) -> Result<Vec<OsString>, TrustError> {
+fn redirected(
+    rest: &[OsString],
+    index: usize,
+    link: &Path,
+    target: &OsStr,
+) -> Result<Vec<OsString>, TrustError> {
     let mut path = link.parent().unwrap_or(Path::new("/")).to_path_buf();
     for component in Path::new(target).components() {
         match component {

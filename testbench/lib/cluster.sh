@@ -22,7 +22,7 @@ ctr() { command ctr --address "$RUN/containerd.sock" --namespace k8s.io "$@"; }
 
 build_node() {
     local source=$BENCH/node sum version major minor flags
-    sum=$(cat "$source"/* | checksum)
+    sum=$(cat "$source"/{go.mod,go.sum,main.go,pause/pause.c} | checksum)
     ! is_current "$CACHE/bin/stamp" "$sum" || return 0
     # go.mod says which Kubernetes this is; without these flags its API reports no version.
     version=$(sed -n 's/^\tk8s.io\/kubernetes //p' "$source/go.mod")
@@ -33,9 +33,10 @@ build_node() {
     command -v go >/dev/null || die "Go is needed to build Kubernetes $version"
     say "building Kubernetes $version (minutes the first time)"
     mkdir -p "$CACHE/bin"
-    (cd "$source" && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w $flags" -o "$CACHE/bin/node" . 9>&-) ||
+    (cd "$source" && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w $flags" -o "$CACHE/bin/node.new" . 9>&-) ||
         die "the build failed"
-    gcc -static -Os -s -o "$CACHE/bin/pause" "$source/pause.c"
+    mv "$CACHE/bin/node.new" "$CACHE/bin/node" # a running program cannot be overwritten
+    gcc -static -Os -s -o "$CACHE/bin/pause" "$source/pause/pause.c"
     echo "$sum" >"$CACHE/bin/stamp"
 }
 
@@ -323,9 +324,9 @@ remove_group() { find "$1" -depth -type d -exec rmdir {} + ; [[ ! -d $1 ]]; }
 # Shims outlive containerd. They are known by their mounts: nobody else is in that mount
 # namespace. (mountinfo names a path inside its file system, and /run may be one: proc(5).)
 end_shims() {
-    local mounts
-    for mounts in $(grep -ls "${BUILT_IN_SOURCE#/run}/" /proc/[0-9]*/mountinfo); do
-        kill -KILL "$(basename "$(dirname "$mounts")")" 2>/dev/null || true
+    local pid
+    grep -ls "${BUILT_IN_SOURCE#/run}/" /proc/[0-9]*/mountinfo | while IFS=/ read -r _ _ pid _; do
+        kill -KILL "$pid" 2>/dev/null || true
     done
 }
 

@@ -69,6 +69,7 @@ start_time() {
     local stat
     { stat=$(<"/proc/$1/stat"); } 2>/dev/null || return 1
     stat=${stat##*) }
+    # shellcheck disable=SC2086 # into words
     set -- $stat
     [[ $1 != Z ]] && echo "${20}"
 }

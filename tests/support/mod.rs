@@ -4,7 +4,6 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -17,7 +16,8 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A value of the test bed's environment.
 pub fn bed(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: this test needs the test bed; run `make test`"))
+    std::env::var(name)
+        .unwrap_or_else(|_| panic!("{name} is not set: this test needs the test bed; run `make test`"))
 }
 
 /// The installed program.
@@ -199,7 +199,10 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
 pub fn assert_nothing_left(job: &str) {
     assert_eq!(objects_of(job), Vec::<String>::new());
     assert!(!Path::new(&bed("SSA_BED_RUN")).join(job).exists(), "the run directory is left");
-    assert!(!Path::new(&bed("SSA_BED_STATE")).join("scratch").join(job).exists(), "the scratch directory is left");
+    assert!(
+        !Path::new(&bed("SSA_BED_STATE")).join("scratch").join(job).exists(),
+        "the scratch directory is left"
+    );
     let marked = processes_with(&format!("SPARK_SUBMIT_AS_JOB={job}"));
     assert_eq!(marked, Vec::<i32>::new(), "processes are left");
 }
@@ -266,7 +269,8 @@ pub struct TemporaryFile {
 
 /// A file of root's, readable by all, in a directory of its own.
 pub fn temporary_file(name: &str, content: &str) -> TemporaryFile {
-    let directory = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().expect("tempdir");
+    let directory =
+        tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().expect("tempdir");
     let path = directory.path().join(name);
     fs::write(&path, content).expect("write");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("chmod");

@@ -38,7 +38,8 @@ impl Access {
         local_address: &str,
         namespace: NamespaceName,
     ) -> Result<Self, Failure> {
-        let refused = |what: &str| Err(Failure::new(ExitCode::Provisioner, format!("the provisioner told {what}")));
+        let refused =
+            |what: &str| Err(Failure::new(ExitCode::Provisioner, format!("the provisioner told {what}")));
         if !is_https_url(&server) || proxy_url.as_deref().is_some_and(|url| !is_https_url(url)) {
             return refused("an address that is not https");
         }
@@ -46,7 +47,8 @@ impl Access {
         if certificate_authority_data.is_empty() || !certificate_authority_data.bytes().all(base64) {
             return refused("no certificate authority");
         }
-        if tls_server_name.as_deref().is_some_and(|name| name.len() > 253 || !name.bytes().all(is_host_byte)) {
+        if tls_server_name.as_deref().is_some_and(|name| name.len() > 253 || !name.bytes().all(is_host_byte))
+        {
             return refused("a TLS server name that is none");
         }
         let Ok(address) = local_address.parse::<IpAddr>() else { return refused("an address that is none") };

@@ -40,8 +40,10 @@ impl Renewal {
             }
             _ => Err(Failure::new(
                 ExitCode::TokenRefused,
-                format!("the cluster granted a token for less than {SHORTEST} s or more than a year; look at the API \
-                         server's --service-account-max-token-expiration and at its clock"),
+                format!(
+                    "the cluster granted a token for less than {SHORTEST} s or more than a year; look at the API \
+                         server's --service-account-max-token-expiration and at its clock"
+                ),
             )),
         }
     }
