@@ -183,6 +183,88 @@ fn a_jvm_job_runs() {
 
 #[test]
 #[ignore = "needs the test bed: make test"]
+fn other_versions_of_spark_run_with_no_request_refused() {
+    for version in ["3.5.9", "4.3.0"] {
+        let pi = format!(
+            "{}/examples/src/main/python/pi.py",
+            bed("SSA_BED_SPARK_HOME").replace(&bed("SSA_BED_SPARK"), version)
+        );
+        let profile = format!("per-user-{}", version.replace('.', "-"));
+        let offset = audit_length();
+        let ended = ended(&mut as_platform(&["run", "--user", "bob", "--profile", &profile, "--", &pi, "4"]));
+        assert_eq!(ended.code(), 0, "{version}: {ended:?}");
+        assert!(ended.stdout.contains("Pi is roughly 3."), "{version}: {ended:?}");
+        let account = format!("system:serviceaccount:dss-ns-bob:ssa-job-{}", ended.job());
+        let own: Vec<Value> = audit_since(offset)
+            .into_iter()
+            .filter(|line| line["user"]["username"] == account.as_str())
+            .collect();
+        assert!(own.len() > 3, "{version}: the driver's requests are in the audit log");
+        for line in own {
+            let code = line["responseStatus"]["code"].as_i64().unwrap();
+            assert!(code != 403 && code != 401, "{version}: {line}");
+        }
+        assert_nothing_left(&ended.job());
+    }
+}
+
+#[test]
+#[ignore = "needs the test bed: make test"]
+fn executors_run_under_an_account_without_rights_owned_by_the_job() {
+    let flag = private_file("alice", "flag", "");
+    let job = private_file("dssuser", "job.py", WAITING_JOB);
+    let mut running = start(&mut run_as_alice(&job.0, &[flag.0.to_str().unwrap()]));
+    let (id, _) = running.job();
+    let selector = format!("spark-submit-as/job={id}");
+    let mut pod = Value::Null;
+    until("an executor runs", || {
+        let text = kubectl(&["get", "pods", "-n", "dss-ns-alice", "-l", &selector, "-o", "json"]);
+        let list: Value = serde_json::from_str(&text).unwrap();
+        pod = list["items"][0].clone();
+        pod["status"]["phase"] == "Running"
+    });
+    assert_eq!(pod["spec"]["serviceAccountName"], "ssa-executor");
+    assert_eq!(pod["spec"]["automountServiceAccountToken"], false);
+    assert_eq!(pod["metadata"]["ownerReferences"][0]["name"], format!("ssa-job-{id}"));
+    assert_eq!(pod["spec"]["securityContext"]["runAsNonRoot"], true);
+    let container = &pod["spec"]["containers"][0];
+    assert_eq!(container["securityContext"]["capabilities"]["drop"][0], "ALL");
+    let text = pod["spec"].to_string();
+    assert!(!text.contains("serviceaccount/token") && !text.contains("serviceAccountToken"), "{text}");
+    // The RPC secret is a reference, not a value that everybody who may read pods would see.
+    let env = container["env"].as_array().unwrap();
+    let secret =
+        env.iter().find(|variable| variable["name"] == "_SPARK_AUTH_SECRET").expect("the RPC secret");
+    assert_eq!(secret["valueFrom"]["secretKeyRef"]["name"], format!("ssa-job-{id}"));
+    assert!(secret.get("value").is_none());
+    for verb in ["get", "list", "create", "delete"] {
+        for resource in ["pods", "secrets", "configmaps", "serviceaccounts"] {
+            let executor = "--as=system:serviceaccount:dss-ns-alice:ssa-executor";
+            let answer = kubectl_try(&["auth", "can-i", verb, resource, "-n", "dss-ns-alice", executor]);
+            assert_eq!(answer.stdout.trim(), "no", "{verb} {resource}");
+        }
+    }
+    fs::remove_file(&flag.0).unwrap();
+    assert_eq!(running.end().code(), 0);
+    assert_nothing_left(&id);
+}
+
+#[test]
+#[ignore = "needs the test bed: make test"]
+fn check_finds_the_test_bed_in_order() {
+    let ended = ended(&mut as_root(&["check", "--profile", "per-user", "--user", "alice"]));
+    assert_eq!(ended.code(), 0, "{ended:?}");
+    for what in ["fence", "right to create serviceaccounts/token", "no right to * *", "sudo", "configuration"]
+    {
+        assert!(
+            ended.stdout.lines().any(|line| line.starts_with("ok") && line.contains(what)),
+            "{what}: {ended:?}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs the test bed: make test"]
 fn a_job_shuffles_between_two_executors() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("testbench/jobs/shuffle.py");
     let job = private_file("dssuser", "shuffle.py", &fs::read_to_string(source).unwrap());

@@ -314,6 +314,7 @@ empty_cgroup() {
     local group
     for group in /sys/fs/cgroup/{,*/}"$CGROUP"; do
         [[ -d $group ]] || continue
+        # shellcheck disable=SC2038 # what is piped are numbers
         find "$group" -name cgroup.procs -exec cat {} + 2>/dev/null | xargs -r kill -KILL 2>/dev/null || true
         # The kernel lets go of a process a moment after its end.
         wait_for "$group to be empty" 10 remove_group "$group"
@@ -325,9 +326,9 @@ remove_group() { find "$1" -depth -type d -exec rmdir {} + ; [[ ! -d $1 ]]; }
 # namespace. (mountinfo names a path inside its file system, and /run may be one: proc(5).)
 end_shims() {
     local pid
-    grep -ls "${BUILT_IN_SOURCE#/run}/" /proc/[0-9]*/mountinfo | while IFS=/ read -r _ _ pid _; do
+    while IFS=/ read -r _ _ pid _; do
         kill -KILL "$pid" 2>/dev/null || true
-    done
+    done < <(grep -ls "${BUILT_IN_SOURCE#/run}/" /proc/[0-9]*/mountinfo)
 }
 
 stop_cluster() {
