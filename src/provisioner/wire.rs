@@ -7,6 +7,7 @@ use spark_submit_as::protocol::{self, Reply, Request, SOCKET_FD};
 use spark_submit_as::sys::inherited;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use zeroize::Zeroizing;
 
 use crate::fault::Fault;
 
@@ -29,7 +30,7 @@ impl Wire {
             return Ok(None);
         }
         let length = protocol::announced(prefix).map_err(|error| Fault::protocol(&error.to_string()))?;
-        let mut body = vec![0; length];
+        let mut body = Zeroizing::new(vec![0; length]); // Spark's RPC secret is in it
         if self.0.read_exact(&mut body).await.is_err() {
             return Ok(None);
         }
@@ -39,6 +40,7 @@ impl Wire {
     /// Sends a reply.
     pub async fn reply(&mut self, reply: &Reply) -> Result<(), Fault> {
         let frame = protocol::encode(reply).map_err(|error| Fault::protocol(&error.to_string()))?;
+        let frame = Zeroizing::new(frame); // a token is in it
         self.0.write_all(&frame).await.map_err(|_| Fault::protocol("the supervisor is gone"))
     }
 
