@@ -319,15 +319,26 @@ fn certificates(text: &[u8]) -> Vec<Vec<u8>> {
 }
 
 #[cfg(test)]
+pub use tests::example;
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::Value;
+    use serde_json::{Value, json};
+
+    const PEM: &str = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n\
+                       text\n-----BEGIN CERTIFICATE-----\nQUJD\nREVG\n-----END CERTIFICATE-----\n";
+
+    /// A kubeconfig that is taken.
+    pub fn example() -> String {
+        kubeconfig(|_| {})
+    }
 
     fn kubeconfig(change: impl FnOnce(&mut Value)) -> String {
         let mut value = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "c",
             "clusters": [{"name": "k", "cluster": {
-                "server": "https://127.0.0.1:6443", "certificate-authority-data": "QUJD"}}],
+                "server": "https://127.0.0.1:6443", "certificate-authority-data": BASE64.encode(PEM)}}],
             "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
             "users": [{"name": "u", "user": {"token": "verysecret"}}],
         });
@@ -335,48 +346,108 @@ mod tests {
         value.to_string()
     }
 
+    fn exec(change: impl FnOnce(&mut Value)) -> Value {
+        let mut value = json!({"exec": {
+            "apiVersion": "client.authentication.k8s.io/v1", "command": "/bin/true", "interactiveMode": "Never"}});
+        change(&mut value["exec"]);
+        value
+    }
+
+    fn rule(result: Result<Credential, Fault>, case: &str) -> String {
+        let fault = result.err().unwrap_or_else(|| panic!("{case} was accepted"));
+        assert_eq!(fault.code, ExitCode::ClusterCredential, "{case}");
+        let text = fault.to_string();
+        assert!(!text.contains("verysecret"), "{case}: {text}");
+        text
+    }
+
     #[test]
     fn checklist_11_dangerous_fields_are_refused() {
-        assert!(Credential::parse(&kubeconfig(|_| {}), None).is_ok());
-        assert!(Credential::parse(&kubeconfig(|_| {}), Some("other")).is_err());
         type Change = fn(&mut Value);
-        let changes: [Change; 16] = [
-            |v| v["clusters"][0]["cluster"]["server"] = json!("http://127.0.0.1:6443"),
-            |v| v["clusters"][0]["cluster"]["insecure-skip-tls-verify"] = json!(true),
-            |v| v["clusters"][0]["cluster"]["certificate-authority-data"] = json!(null),
-            |v| v["clusters"][0]["cluster"]["proxy-url"] = json!("http://127.0.0.1:1"),
-            |v| v["clusters"][0]["cluster"]["proxy-url"] = json!("socks5://127.0.0.1:1"),
-            |v| v["users"][0]["user"]["as"] = json!("system:admin"),
-            |v| v["users"][0]["user"]["as-uid"] = json!("0"),
-            |v| v["users"][0]["user"]["as-groups"] = json!(["system:masters"]),
-            |v| v["users"][0]["user"]["as-user-extra"] = json!({"a": ["b"]}),
-            |v| v["users"][0]["user"]["auth-provider"] = json!({"name": "gcp"}),
-            |v| v["users"][0]["user"] = json!({"username": "a", "password": "b"}),
-            |v| v["users"][0]["user"] = json!({"tokenFile": "token"}),
-            |v| v["users"][0]["user"] = json!({"client-certificate": "a.pem", "client-key": "/k.pem"}),
-            |v| v["users"][0]["user"]["tokn"] = json!("x"),
-            |v| {
-                v["users"][0]["user"] = json!({"exec": {
-                    "apiVersion": "client.authentication.k8s.io/v1", "command": "touch", "interactiveMode": "Never"}});
-            },
-            |v| {
-                v["users"][0]["user"] = json!({"exec": {
-                    "apiVersion": "client.authentication.k8s.io/v1", "command": "/tmp/x", "interactiveMode": "Never"}});
-            },
+        let changes: [(Change, &str); 27] = [
+            (|v| v["clusters"][0]["cluster"]["server"] = json!("http://127.0.0.1:6443"), "not https"),
+            (|v| v["clusters"][0]["cluster"]["server"] = json!("HTTPS://127.0.0.1:6443"), "not https"),
+            (|v| v["clusters"][0]["cluster"]["server"] = json!("https://a:b@127.0.0.1:6443"), "password"),
+            (|v| v["clusters"][0]["cluster"]["insecure-skip-tls-verify"] = json!(true), "insecure"),
+            (|v| v["clusters"][0]["cluster"]["insecure-skip-tls-verify"] = json!("true"), "line"),
+            (|v| v["clusters"][0]["cluster"]["certificate-authority-data"] = json!(null), "system's own"),
+            (|v| v["clusters"][0]["cluster"]["certificate-authority-data"] = json!("QUJD"), "no certificate"),
+            (|v| v["clusters"][0]["cluster"]["certificate-authority-data"] = json!("%"), "base64"),
+            (
+                |v| {
+                    v["clusters"][0]["cluster"] =
+                        json!({"server": "https://h", "certificate-authority": "ca.pem"})
+                },
+                "relative",
+            ),
+            (|v| v["clusters"][0]["cluster"]["proxy-url"] = json!("http://127.0.0.1:1"), "proxy-url"),
+            (|v| v["clusters"][0]["cluster"]["proxy-url"] = json!("socks5://127.0.0.1:1"), "proxy-url"),
+            (|v| v["clusters"][0]["cluster"]["proxy-url"] = json!("https://a:b@127.0.0.1:1"), "password"),
+            (|v| v["users"][0]["user"]["as"] = json!("system:admin"), "impersonates"),
+            (|v| v["users"][0]["user"]["as-uid"] = json!("0"), "impersonates"),
+            (|v| v["users"][0]["user"]["as-groups"] = json!(["system:masters"]), "impersonates"),
+            (|v| v["users"][0]["user"]["as-user-extra"] = json!({"a": ["b"]}), "impersonates"),
+            (|v| v["users"][0]["user"]["auth-provider"] = json!({"name": "gcp"}), "auth-provider"),
+            (|v| v["users"][0]["user"] = json!({"username": "a", "password": "verysecret"}), "password"),
+            (|v| v["users"][0]["user"] = json!({}), "no credential"),
+            (|v| v["users"][0]["user"]["tokenFile"] = json!("/etc/token"), "more than one"),
+            (|v| v["users"][0]["user"] = json!({"tokenFile": "token"}), "relative"),
+            (
+                |v| v["users"][0]["user"] = json!({"client-certificate": "a.pem", "client-key": "/k.pem"}),
+                "relative",
+            ),
+            (|v| v["users"][0]["user"] = json!({"client-certificate": "/a.pem"}), "without its key"),
+            (|v| v["users"][0]["user"]["tokn"] = json!("x"), "not known"),
+            (|v| v["users"][0]["user"] = exec(|e| e["command"] = json!("touch")), "relative"),
+            (|v| v["users"][0]["user"] = exec(|e| e["interactiveMode"] = json!("Always")), "terminal"),
+            (
+                |v| {
+                    v["users"][0]["user"] =
+                        exec(|e| e["apiVersion"] = json!("client.authentication.k8s.io/v2"))
+                },
+                "apiVersion",
+            ),
         ];
-        for (index, change) in changes.into_iter().enumerate() {
-            let result = Credential::parse(&kubeconfig(change), None);
-            let fault = result.err().unwrap_or_else(|| panic!("case {index} was accepted"));
-            assert_eq!(fault.code, ExitCode::ClusterCredential, "case {index}");
-            assert!(!fault.to_string().contains("verysecret"), "case {index}");
+        assert!(Credential::parse(&example(), None).is_ok());
+        assert!(Credential::parse(&kubeconfig(|v| v["users"][0]["user"] = exec(|_| {})), None).is_ok());
+        rule(Credential::parse(&example(), Some("other")), "another context");
+        for (index, (change, wanted)) in changes.into_iter().enumerate() {
+            let text = rule(Credential::parse(&kubeconfig(change), None), &format!("case {index}"));
+            assert!(text.contains(wanted), "case {index}: {text}");
         }
+        // A helper in a directory that others can write.
+        let directory = tempfile::tempdir().unwrap();
+        let helper = directory.path().join("helper");
+        std::fs::copy("/bin/true", &helper).unwrap();
+        let text = kubeconfig(|v| v["users"][0]["user"] = exec(|e| e["command"] = json!(helper)));
+        assert!(rule(Credential::parse(&text, None), "helper").contains("cannot be trusted"));
     }
 
     #[test]
     fn checklist_9_no_source_text_of_a_kubeconfig_is_printed() {
         for text in ["verysecret", "- verysecret", "clusters: verysecret", "\"verysecret", "a: [verysecret"] {
-            let fault = Credential::parse(text, None).err().expect("refused");
-            assert!(!fault.to_string().contains("verysecret"), "{fault}");
+            rule(Credential::parse(text, None), text);
         }
+    }
+
+    #[test]
+    fn only_the_certificates_of_the_authority_go_on() {
+        let credential = Credential::parse(&example(), None).unwrap();
+        let passed_on = BASE64.decode(credential.certificate_authority_data).unwrap();
+        let wanted = "-----BEGIN CERTIFICATE-----\nQUJDREVG\n-----END CERTIFICATE-----\n";
+        assert_eq!(String::from_utf8(passed_on).unwrap(), wanted);
+        assert_eq!(credential.roots, vec![b"ABCDEF".to_vec()]);
+    }
+
+    #[test]
+    fn an_alias_bomb_is_refused_quickly() {
+        let mut text = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x]\n");
+        for level in 1..12 {
+            let before = format!("*a{}", level - 1);
+            text.push_str(&format!("a{level}: &a{level} [{}]\n", vec![before; 9].join(",")));
+        }
+        let begin = Instant::now();
+        rule(Credential::parse(&text, None), "bomb");
+        assert!(begin.elapsed() < Duration::from_secs(2));
     }
 }

@@ -182,3 +182,109 @@ fn cluster_info(cluster: &Cluster, authority: &str) -> Value {
         "config": extension.map(|extension| &extension.extension),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A helper that is a shell script; /bin/sh stands for it, since only root's files are run.
+    fn login(script: &str) -> Login {
+        let exec: ExecConfig = serde_json::from_value(json!({
+            "apiVersion": VERSIONS[0], "command": "/bin/sh", "args": ["-c", script], "interactiveMode": "Never",
+            "env": [{"name": "GIVEN", "value": "yes"}], "provideClusterInfo": true,
+        }))
+        .unwrap();
+        let cluster: Cluster = serde_json::from_value(json!({"server": "https://host:6443"})).unwrap();
+        Login::checked(exec, &cluster, "QUJD").unwrap()
+    }
+
+    fn ask(script: &str, timeout: Duration) -> Result<(String, Duration), Fault> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (identity, until) = runtime.block_on(login(script).ask(timeout))?;
+        let life = until.expect("an end").saturating_duration_since(Instant::now());
+        match identity {
+            Identity::Token(token) => Ok((token.as_str().to_owned(), life)),
+            Identity::Certificate(certificate, key) => {
+                Ok((format!("{}/{}", certificate.len(), key.len()), life))
+            }
+        }
+    }
+
+    fn print(status: &str) -> String {
+        format!(
+            "echo '{{\"apiVersion\":\"{}\",\"kind\":\"ExecCredential\",\"status\":{status}}}'",
+            VERSIONS[0]
+        )
+    }
+
+    const LONG: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn a_helper_gives_a_token_or_a_certificate() {
+        let (token, life) = ask(&print(r#"{"token":"abc"}"#), LONG).unwrap();
+        assert_eq!((token.as_str(), life.as_secs() / 10), ("abc", 29));
+        let ended = r#"{"token":"abc","expirationTimestamp":"2001-01-01T00:00:00Z"}"#;
+        assert_eq!(ask(&print(ended), LONG).unwrap().1, Duration::ZERO);
+        let pair = r#"{"clientCertificateData":"cert","clientKeyData":"key"}"#;
+        assert_eq!(ask(&print(pair), LONG).unwrap().0, "4/3");
+    }
+
+    #[test]
+    fn checklist_11_a_helper_gets_nothing_but_what_it_is_given() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("environment");
+        let script = format!("env > {}; {}", file.display(), print(r#"{"token":"abc"}"#));
+        ask(&script, LONG).unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let allowed = [
+            "PATH=",
+            "HOME=",
+            "LANG=",
+            "GIVEN=yes",
+            "KUBERNETES_EXEC_INFO=",
+            "PWD=",
+            "OLDPWD=",
+            "SHLVL=",
+            "_=",
+        ];
+        assert!(text.lines().all(|line| allowed.iter().any(|start| line.starts_with(start))), "{text}");
+        assert!(
+            text.contains(r#""interactive":false"#) && text.contains(r#""server":"https://host:6443""#),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn checklist_47_a_helper_that_fails_is_told_without_its_words() {
+        for (script, wanted) in [
+            ("echo verysecret >&2; exit 3".to_owned(), "exit status: 3"),
+            ("echo verysecret".to_owned(), "no ExecCredential"),
+            (print("{}"), "neither"),
+            (print(r#"{"token":""}"#), "neither"),
+            (print(r#"{"token":"verysecret"}"#).replace("/v1\"", "/v1beta1\""), "another kind"),
+            ("head -c 300000 /dev/zero".to_owned(), "256 KiB"),
+            ("cat /dev/zero".to_owned(), "256 KiB"),
+        ] {
+            let fault = ask(&script, LONG).err().unwrap_or_else(|| panic!("{script} was taken"));
+            let text = fault.to_string();
+            assert!(text.contains(wanted) && !text.contains("verysecret"), "{script}: {text}");
+        }
+    }
+
+    #[test]
+    fn checklist_52_a_helper_that_hangs_is_killed_with_what_it_started() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        let file = directory.path().join("alive");
+        let script = format!("(while :; do date +%N > {}; sleep 0.05; done) & wait", file.display());
+        let begin = Instant::now();
+        let fault = ask(&script, Duration::from_millis(500)).err().expect("killed");
+        assert!(fault.to_string().contains("in time"), "{fault}");
+        assert!(begin.elapsed() < Duration::from_secs(3));
+        std::thread::sleep(Duration::from_millis(300));
+        let before = std::fs::read_to_string(&file).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), before, "its child lives on");
+    }
+}

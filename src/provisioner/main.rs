@@ -9,6 +9,8 @@ mod api;
 mod check;
 mod credential;
 mod fault;
+#[cfg(test)]
+mod faults;
 mod fence;
 mod files;
 mod login;

@@ -44,6 +44,15 @@ pub async fn look(api: &Api, wanted: &NamespaceWanted) -> Result<bool, Fault> {
     if answer.status == StatusCode::NOT_FOUND {
         return Ok(false);
     }
+    // Where RBAC opens single namespaces to the provisioner, it does not learn whether another exists.
+    if answer.status == StatusCode::FORBIDDEN {
+        let rule = format!(
+            "is not open to the provisioner ({}); an administrator can open it with \
+             packaging/kubernetes/team-namespace.yaml as a model",
+            answer.message()
+        );
+        return Err(refused(wanted.name.as_str(), &rule));
+    }
     let found: Value = answer.success("get namespaces")?.object()?;
     fit(&found, wanted)?;
     Ok(true)

@@ -26,12 +26,12 @@ pub async fn tear_down(api: &Api, wanted: &TearDown) -> (u32, Vec<String>) {
     let deadline = Instant::now() + Duration::from_secs(wanted.seconds);
     let mut pods = BTreeSet::new();
     // So that executors end as early as can be. Its failure is not told: the last sweep looks again.
-    let _ = sweep(api, wanted, &mut pods).await;
+    let _ = sweep(api, wanted, View::Cached, &mut pods).await;
     let mut failures = objects(api, wanted, deadline).await;
     // From here on nobody can make another pod of this job.
     let mut pause = Duration::from_millis(20);
     loop {
-        let problem = match sweep(api, wanted, &mut pods).await {
+        let problem = match sweep(api, wanted, View::Current, &mut pods).await {
             Ok(0) => break,
             Ok(left) => {
                 format!("{left} pods of job {} in {} do not end", wanted.job, wanted.namespace)
@@ -94,13 +94,29 @@ struct Metadata {
     uid: String,
 }
 
+/// How new the list of pods must be that a sweep deletes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum View {
+    /// What the API server has at hand: at once.
+    Cached,
+    /// All that was written before: where pods seldom change this takes up to 100 ms, the period at which the API server
+    /// asks etcd how far it is (`progressRequestPeriod`).
+    Current,
+}
+
 /// Deletes the job's pods by label and says how many are there still. `deletecollection` needs no right to read.
-async fn sweep(api: &Api, wanted: &TearDown, pods: &mut BTreeSet<String>) -> Result<usize, Swept> {
+async fn sweep(
+    api: &Api,
+    wanted: &TearDown,
+    view: View,
+    pods: &mut BTreeSet<String>,
+) -> Result<usize, Swept> {
     let path = format!(
-        "{}?labelSelector={}%3D{}&limit={BATCH}",
+        "{}?labelSelector={}%3D{}&limit={BATCH}{}",
         objects::collection("pods", wanted.namespace.as_str()),
         JOB_LABEL.replace('/', "%2F"),
-        wanted.job
+        wanted.job,
+        if view == View::Cached { "&resourceVersion=0" } else { "" }
     );
     let options = json!({
         "apiVersion": "v1", "kind": "DeleteOptions",

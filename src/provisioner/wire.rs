@@ -23,6 +23,12 @@ impl Wire {
         UnixStream::from_std(stream).map(Self).map_err(broken)
     }
 
+    /// Another socket.
+    #[cfg(test)]
+    pub fn of(stream: UnixStream) -> Self {
+        Self(stream)
+    }
+
     /// The next request; none when the supervisor has closed.
     pub async fn request(&mut self) -> Result<Option<Request>, Fault> {
         let mut prefix = [0; 4];
