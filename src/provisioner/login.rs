@@ -279,7 +279,7 @@ mod tests {
         let file = directory.path().join("alive");
         let script = format!("(while :; do date +%N > {}; sleep 0.05; done) & wait", file.display());
         let begin = Instant::now();
-        let fault = ask(&script, Duration::from_millis(500)).err().expect("killed");
+        let fault = ask(&script, Duration::from_millis(500)).expect_err("killed");
         assert!(fault.to_string().contains("in time"), "{fault}");
         assert!(begin.elapsed() < Duration::from_secs(3));
         std::thread::sleep(Duration::from_millis(300));
