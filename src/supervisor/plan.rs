@@ -65,7 +65,7 @@ pub struct Plan {
     /// The Spark program.
     pub program: PathBuf,
     arguments: spark::Parsed,
-    properties: Option<Vec<u8>>,
+    properties: Vec<u8>,
     pod_template: Option<Vec<u8>>,
     auth_secret: String,
     /// Files to hand over, as the caller named them.
@@ -171,18 +171,19 @@ pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Pl
     };
     let namespace = namespace(config, profile, &variables)?;
 
-    let arguments = spark::parse(wanted.program, &wanted.arguments)
-        .map_err(|error| Failure::new(error.code(), error.to_string()))?;
-    check_settings(&wanted.conf, spark::Origin::Request)?;
-    check_settings(&profile.spark.defaults, spark::Origin::Profile)?;
-    check_settings(&profile.spark.enforced, spark::Origin::Profile)?;
-    let (program, defaults) = spark_directory(profile, wanted.program)?;
+    let argument = |error: spark::ArgumentError| Failure::new(error.code(), error.to_string());
+    spark::check_profile(&profile.spark)
+        .map_err(|error| Failure::new(ExitCode::ConfigInvalid, format!("the profile's `spark`: {error}")))?;
+    let (program, defaults, version) = spark_directory(profile, wanted.program)?;
+    let arguments = spark::parse(wanted.program, &wanted.arguments, version).map_err(argument)?;
+    spark::check_arguments(&arguments, &namespace.name).map_err(argument)?;
+    spark::keys::check_map(&wanted.conf, spark::Origin::Request, Some(&namespace.name)).map_err(argument)?;
     let pod_template = match &profile.spark.executor_pod_template {
         Some(path) => Some(load::bytes(path)?),
         None => None,
     };
-    let properties = spark::merge_properties(defaults.as_deref(), &profile.spark.defaults, &wanted.conf)
-        .map_err(|error| Failure::new(ExitCode::ArgumentRefused, error.to_string()))?;
+    let properties = spark::merge(defaults.as_deref(), &profile.spark.defaults, &wanted.conf)
+        .map_err(|error| Failure::new(error.code(), error.to_string()))?;
     distinct_names(&wanted.stage, config.staging.max_files)?;
     let random = process::random::<10>().map_err(Failure::doing(ExitCode::Internal, "getrandom"))?;
     let plan = Plan {
@@ -307,8 +308,11 @@ pub fn look_at_spark(profile: &Profile) -> Result<(), Failure> {
     profile.programs.iter().try_for_each(|program| spark_directory(profile, *program).map(|_| ()))
 }
 
+/// The program, spark-defaults.conf's text, and Spark's version.
+type SparkFiles = (PathBuf, Option<Vec<u8>>, Option<spark::SparkVersion>);
+
 /// Looks at Spark's directory, and reads its spark-defaults.conf.
-fn spark_directory(profile: &Profile, program: Program) -> Result<(PathBuf, Option<Vec<u8>>), Failure> {
+fn spark_directory(profile: &Profile, program: Program) -> Result<SparkFiles, Failure> {
     let refused = |error: trusted::TrustError| {
         Failure::new(ExitCode::ProgramRefused, format!("{error} (configuration key spark_home)"))
     };
@@ -334,7 +338,18 @@ fn spark_directory(profile: &Profile, program: Program) -> Result<(PathBuf, Opti
         Err(trusted::TrustError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => return Err(refused(error)),
     };
-    Ok((file, text))
+    Ok((file, text, version(&home.join("jars"))))
+}
+
+/// From the name of Spark's core jar, `spark-core_2.13-4.1.4.jar`.
+fn version(jars: &Path) -> Option<spark::SparkVersion> {
+    let names =
+        std::fs::read_dir(jars).ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    names
+        .filter_map(|name| {
+            Some(name.strip_prefix("spark-core_")?.strip_suffix(".jar")?.split_once('-')?.1.to_owned())
+        })
+        .find_map(|version| spark::SparkVersion::parse(&version))
 }
 
 fn distinct_names(stage: &[PathBuf], max_files: u32) -> Result<(), Failure> {
@@ -353,13 +368,6 @@ fn distinct_names(stage: &[PathBuf], max_files: u32) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-fn check_settings(settings: &BTreeMap<String, String>, origin: spark::Origin) -> Result<(), Failure> {
-    settings.iter().try_for_each(|(key, value)| {
-        spark::check_setting(key, value.as_bytes(), origin)
-            .map_err(|error| Failure::new(error.code(), error.to_string()))
-    })
 }
 
 /// 256 random bits in hexadecimal.
@@ -419,11 +427,16 @@ impl Plan {
     /// # Errors
     /// [`ExitCode::ConfigInvalid`] when the administrator's pod template cannot be used.
     pub fn files(&self, account_uid: &str) -> Result<Vec<(&'static str, Vec<u8>)>, Failure> {
-        let template = spark::executor_pod_template(&self.job, account_uid, self.pod_template.as_deref())
-            .map_err(Failure::doing(ExitCode::ConfigInvalid, "executor_pod_template"))?;
+        let template = spark::executor_pod_template(
+            &self.job,
+            &self.job.object_name(),
+            account_uid,
+            self.pod_template.as_deref(),
+        )
+        .map_err(Failure::doing(ExitCode::ConfigInvalid, "executor_pod_template"))?;
         let mut files =
             vec![(POD_TEMPLATE, template.into_bytes()), (AUTH_SECRET, self.auth_secret.clone().into_bytes())];
-        files.extend(self.properties.clone().map(|text| (PROPERTIES, text)));
+        files.push((PROPERTIES, self.properties.clone()));
         Ok(files)
     }
 
@@ -445,7 +458,7 @@ impl Plan {
             driver_host: self.profile.spark.driver_host.clone().unwrap_or_else(|| local_address.to_owned()),
             pod_template: path_of(POD_TEMPLATE),
             auth_secret_file: Some(path_of(AUTH_SECRET)),
-            properties_file: self.properties.as_ref().map(|_| path_of(PROPERTIES)),
+            properties_file: Some(path_of(PROPERTIES)),
         };
         let staged: Vec<(OsString, OsString)> = scratch
             .iter()
@@ -458,9 +471,9 @@ impl Plan {
                 })
             })
             .collect();
-        let arguments = spark::substitute(&self.arguments, &staged);
+        let arguments = self.arguments.substitute(&staged);
         let mut command = vec![self.program.clone().into_os_string()];
-        command.extend(spark::command_line(self.kind, &arguments, &facts, &self.profile.spark));
+        command.extend(spark::command_line(&arguments, &facts, &self.profile.spark));
         Ok(command)
     }
 
