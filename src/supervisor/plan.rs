@@ -7,20 +7,27 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::invocation::Invocation;
-use super::lookup::{self, Answer, Question, Record};
+use super::lookup::{self, Question, Record};
 use super::startup::{CallerUid, Given};
 use super::{Failure, load};
 use crate::exit::ExitCode;
 use crate::job::{EndUser, Scratch};
 use crate::policy::config::{Config, PodSecurity, Profile, Program, Staging, Timeouts};
-use crate::policy::identity::{self, Account, Caller, Known, Lock, RuleTrace};
+use crate::policy::identity::{self, Caller, RuleTrace};
 use crate::policy::names::{JobId, Login, UserName};
 use crate::policy::namespace::{self, Variables};
 use crate::policy::token::Token;
 use crate::protocol::{ClusterAccess, MANAGED_LABEL, NamespaceWanted, Provision, WireToken};
 use crate::spark;
 use crate::sys::process;
-use crate::sys::trusted::{self, Links};
+use crate::sys::trusted;
+
+mod accounts;
+mod spark_files;
+
+use accounts::{account, accounts, group_names, known};
+pub use spark_files::look_at_spark;
+use spark_files::spark_directory;
 
 /// Name of the executor pod template in the run directory.
 const POD_TEMPLATE: &str = "executor-pod.json";
@@ -30,10 +37,6 @@ const AUTH_SECRET: &str = "auth-secret";
 const PROPERTIES: &str = "spark.properties";
 /// Search path of the job when the profile sets none.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-/// Parts of Spark's directory that the program reads before any code of the end-user's runs [13].
-const SPARK_PARTS: [&str; 5] =
-    ["bin", "bin/spark-submit", "bin/spark-class", "bin/load-spark-env.sh", "jars"];
-
 /// Everything that a run needs to know.
 pub struct Plan {
     /// The job.
@@ -217,62 +220,6 @@ pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Pl
     Ok(plan)
 }
 
-/// One question for everything that the decision needs.
-fn accounts(config: &Config, user: &UserName) -> Result<Answer, Failure> {
-    let mut names: BTreeSet<String> = [user.as_str().to_owned(), config.provisioner.clone()].into();
-    names.extend(config.callers.iter().cloned());
-    names.extend(config.users.denied.iter().cloned());
-    let groups = config.users.allowed_groups.clone();
-    lookup::ask(
-        &Question { names: names.into_iter().collect(), groups, ..Question::default() },
-        config.timeouts.lookup,
-    )
-}
-
-fn group_names(config: &Config, record: &Record, needed: bool) -> Result<BTreeMap<u32, String>, Failure> {
-    if !needed {
-        return Ok(BTreeMap::new());
-    }
-    let mut gids = record.groups.clone();
-    gids.push(record.gid);
-    Ok(lookup::ask(&Question { gids, ..Question::default() }, config.timeouts.lookup)?.gids)
-}
-
-fn account(record: &Record) -> Result<Account, Failure> {
-    let lock = match (record.expired, record.locked) {
-        (true, _) => Some(Lock::Expired),
-        (_, true) => Some(Lock::Locked),
-        _ => None,
-    };
-    Ok(Account {
-        name: UserName::new(record.name.clone()).map_err(Failure::of(ExitCode::UserRefused))?,
-        uid: record.uid,
-        gid: record.gid,
-        groups: record.groups.clone(),
-        home: record.home.clone(),
-        shell: record.shell.clone(),
-        lock,
-    })
-}
-
-fn known(config: &Config, accounts: &Answer) -> Known {
-    let uids = |names: &[String]| -> BTreeSet<u32> {
-        names.iter().filter_map(|name| accounts.names.get(name)).map(|record| record.uid).collect()
-    };
-    let mut platform = uids(&config.callers);
-    platform.extend(uids(std::slice::from_ref(&config.provisioner)));
-    Known {
-        allowed_groups: config
-            .users
-            .allowed_groups
-            .iter()
-            .map(|group| (group.clone(), accounts.groups.get(group).copied()))
-            .collect(),
-        denied: uids(&config.users.denied),
-        platform,
-    }
-}
-
 fn namespace(config: &Config, profile: &Profile, variables: &Variables) -> Result<NamespaceWanted, Failure> {
     let resolved = namespace::resolve(&profile.namespace.template, variables)
         .map_err(|error| Failure::new(error.code(), error.to_string()))?;
@@ -298,58 +245,6 @@ fn pod_security_level(level: PodSecurity) -> &'static str {
         PodSecurity::Baseline => "baseline",
         PodSecurity::Restricted => "restricted",
     }
-}
-
-/// Looks at a profile's Spark directory, as a run does.
-///
-/// # Errors
-/// [`ExitCode::ProgramRefused`].
-pub fn look_at_spark(profile: &Profile) -> Result<(), Failure> {
-    profile.programs.iter().try_for_each(|program| spark_directory(profile, *program).map(|_| ()))
-}
-
-/// The program, spark-defaults.conf's text, and Spark's version.
-type SparkFiles = (PathBuf, Option<Vec<u8>>, Option<spark::SparkVersion>);
-
-/// Looks at Spark's directory, and reads its spark-defaults.conf.
-fn spark_directory(profile: &Profile, program: Program) -> Result<SparkFiles, Failure> {
-    let refused = |error: trusted::TrustError| {
-        Failure::new(ExitCode::ProgramRefused, format!("{error} (configuration key spark_home)"))
-    };
-    let home = &profile.spark_home;
-    trusted::open_directory(home, Links::FollowRoots).map_err(refused)?;
-    for part in SPARK_PARTS {
-        let path = home.join(part);
-        if part.contains('/') {
-            trusted::open_file(&path, Links::FollowRoots).map_err(refused)?;
-        } else {
-            trusted::open_directory(&path, Links::FollowRoots).map_err(refused)?;
-        }
-    }
-    let file = home.join("bin").join(program.file_name());
-    trusted::open_file(&file, Links::FollowRoots).map_err(refused)?;
-    let directory = match profile.environment.set.get("SPARK_CONF_DIR") {
-        Some(directory) => PathBuf::from(directory),
-        None => home.join("conf"),
-    };
-    let defaults = directory.join("spark-defaults.conf");
-    let text = match trusted::open_file(&defaults, Links::FollowRoots) {
-        Ok(fd) => Some(trusted::read(fd, &defaults, 1 << 20).map_err(refused)?),
-        Err(trusted::TrustError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(refused(error)),
-    };
-    Ok((file, text, version(&home.join("jars"))))
-}
-
-/// From the name of Spark's core jar, `spark-core_2.13-4.1.4.jar`.
-fn version(jars: &Path) -> Option<spark::SparkVersion> {
-    let names =
-        std::fs::read_dir(jars).ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    names
-        .filter_map(|name| {
-            Some(name.strip_prefix("spark-core_")?.strip_suffix(".jar")?.split_once('-')?.1.to_owned())
-        })
-        .find_map(|version| spark::SparkVersion::parse(&version))
 }
 
 fn distinct_names(stage: &[PathBuf], max_files: u32) -> Result<(), Failure> {
