@@ -1,6 +1,6 @@
 //! One request to the API server: bounded in time, size and tries.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
@@ -13,12 +13,14 @@ use spark_submit_as::exit::ExitCode;
 
 use crate::fault::Fault;
 
-/// Largest answer in bytes. The largest expected one is a list of some hundred pods.
-const MAX_BODY: usize = 16 << 20;
-/// Tries of a request that the server asked to send again (429, 503, 504, 500).
+/// Largest answer in bytes [63]. The largest expected one is a list of some hundred pods' metadata.
+const MAX_BODY: usize = 4 << 20;
+/// Tries of a request that the server asked to send again, or whose connection broke.
 const TRIES: u32 = 4;
 /// Longest obedience to a Retry-After [53].
 const MAX_PAUSE: Duration = Duration::from_secs(2);
+/// What a list is asked for as: pods are counted, not read.
+const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
 /// A client with a life.
 #[derive(Clone)]
@@ -34,6 +36,8 @@ pub struct Answer {
     pub status: StatusCode,
     /// The server's clock in seconds since 1970, from the Date header.
     pub date: Option<i64>,
+    /// Whether an earlier try of the same request may have taken effect [54].
+    pub repeated: bool,
     body: Vec<u8>,
 }
 
@@ -42,6 +46,7 @@ impl Answer {
     pub fn object<T: DeserializeOwned>(&self) -> Result<T, Fault> {
         serde_json::from_slice(&self.body).map_err(|_| {
             Fault::new(ExitCode::ClusterRefused, "the API server gave an answer that is no such object")
+                .perhaps()
         })
     }
 
@@ -51,12 +56,21 @@ impl Answer {
         value.get("message").and_then(Value::as_str).unwrap_or("no reason given").to_owned()
     }
 
+    /// The kind of object that a refusal is about (`Status.details.kind`).
+    pub fn about(&self) -> String {
+        let value: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        value.pointer("/details/kind").and_then(Value::as_str).unwrap_or_default().to_owned()
+    }
+
     /// Whether the answer is a success; a Fault that names what was tried otherwise [56].
     pub fn success(self, what: &str) -> Result<Self, Fault> {
         if self.status.is_success() {
             return Ok(self);
         }
         let advice = match self.status {
+            StatusCode::FORBIDDEN if self.message().contains("ValidatingAdmissionPolicy") => {
+                "; an admission policy of the cluster refuses it"
+            }
             StatusCode::FORBIDDEN => {
                 "; the provisioner lacks this right, see packaging/kubernetes/provisioner.yaml"
             }
@@ -65,11 +79,17 @@ impl Answer {
             }
             _ => "",
         };
+        let code = match self.status {
+            StatusCode::UNAUTHORIZED => ExitCode::ClusterCredential,
+            _ => ExitCode::ClusterRefused,
+        };
         let message = self.message();
-        Err(Fault::new(
-            ExitCode::ClusterRefused,
+        let fault = Fault::new(
+            code,
             format!("{what}: the API server answered {}: {message}{advice}", self.status.as_u16()),
-        ))
+        );
+        // A server that fails may have stored the object before (etcd's answer came too late for it).
+        Err(if self.repeated || self.status.is_server_error() { fault.perhaps() } else { fault })
     }
 }
 
@@ -111,6 +131,7 @@ impl Api {
             None => Vec::new(),
         };
         let mut pause = Duration::from_millis(50);
+        let mut repeated = false;
         for attempt in 1.. {
             let last = attempt == TRIES;
             match tokio::time::timeout(self.request_timeout, self.once(&method, path, &body)).await {
@@ -118,23 +139,34 @@ impl Api {
                     return Err(unreachable_server(&format!(
                         "no answer within {} s (configuration key timeouts.request)",
                         self.request_timeout.as_secs()
-                    )));
+                    ))
+                    .perhaps());
                 }
-                // A connection that was closed while idle fails at the first write. A request that may have taken
-                // effect is safe to repeat here: names are random and ours, and AlreadyExists is looked into.
-                Ok(Err(Sent::Connection(reason))) if last => return Err(unreachable_server(&reason)),
-                Ok(Err(Sent::Connection(_))) => {}
+                // A connection that was closed while idle fails at the first write, others later. A request that may
+                // have taken effect is safe to repeat here: who creates looks into an AlreadyExists.
+                Ok(Err(Sent::Connection(reason))) if last => {
+                    return Err(unreachable_server(&reason).perhaps());
+                }
+                Ok(Err(Sent::Connection(_))) => repeated = true,
+                Ok(Err(Sent::Never(reason))) if last => {
+                    let fault = unreachable_server(&reason);
+                    return Err(if repeated { fault.perhaps() } else { fault });
+                }
+                Ok(Err(Sent::Never(_))) => {}
                 Ok(Err(Sent::Other(fault))) => return Err(fault),
                 Ok(Ok((answer, retry_after))) => {
-                    let transient = matches!(answer.status.as_u16(), 429 | 500 | 503 | 504);
+                    let answer = Answer { repeated, ..answer };
+                    let transient = matches!(answer.status.as_u16(), 429 | 500 | 502 | 503 | 504);
                     if !transient || last {
                         return Ok(answer);
                     }
+                    // 429 is said before anything is done; the others may come after.
+                    repeated |= answer.status.is_server_error();
                     pause = retry_after.unwrap_or(pause);
                 }
             }
             tokio::time::sleep(pause.min(MAX_PAUSE)).await;
-            pause *= 2;
+            pause = pause.min(MAX_PAUSE) * 2;
         }
         Err(unreachable_server("no answer"))
     }
@@ -145,11 +177,12 @@ impl Api {
         path: &str,
         body: &[u8],
     ) -> Result<(Answer, Option<Duration>), Sent> {
+        let list = *method == Method::DELETE && path.contains('?');
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header("content-type", "application/json")
-            .header("accept", "application/json")
+            .header("accept", if list { METADATA_LIST } else { "application/json" })
             .body(Body::from(body.to_vec()))
             .map_err(|error| Sent::Other(Fault::new(ExitCode::Internal, error.to_string())))?;
         let response = self.client.send(request).await.map_err(sent)?;
@@ -160,16 +193,19 @@ impl Api {
         let body = Limited::new(response.into_body(), MAX_BODY).collect().await.map_err(|error| {
             if error.is::<http_body_util::LengthLimitError>() {
                 let rule = format!("the API server's answer has more than {MAX_BODY} bytes");
-                Sent::Other(Fault::new(ExitCode::ClusterRefused, rule))
+                Sent::Other(Fault::new(ExitCode::ClusterRefused, rule).perhaps())
             } else {
                 Sent::Connection(error.to_string())
             }
         })?;
-        Ok((Answer { status, date, body: body.to_bytes().to_vec() }, retry_after))
+        Ok((Answer { status, date, repeated: false, body: body.to_bytes().to_vec() }, retry_after))
     }
 }
 
 enum Sent {
+    /// No connection: nothing was sent.
+    Never(String),
+    /// A connection that broke: the request may have been served.
     Connection(String),
     Other(Fault),
 }
@@ -182,6 +218,8 @@ fn sent(error: kube::Error) -> Sent {
             // A certificate does not get better by asking again.
             if reason.contains("certificate") {
                 Sent::Other(unreachable_server(&reason))
+            } else if reason.contains("(Connect)") {
+                Sent::Never(reason)
             } else {
                 Sent::Connection(reason)
             }
@@ -212,12 +250,6 @@ fn unreachable_server(reason: &str) -> Fault {
 fn http_date(text: &str) -> Option<i64> {
     let zoned = jiff::fmt::rfc2822::parse(text).ok()?;
     Some(zoned.timestamp().as_second())
-}
-
-/// This host's clock in seconds since 1970, for servers without a Date header.
-pub fn local_clock() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! `check`: may the provisioner do what it must, and nothing worse?
 
-use serde_json::json;
+use http::StatusCode;
+use serde_json::{Value, json};
 use spark_submit_as::protocol::{CheckLine, ClusterAccess, NamespaceWanted};
 
 use crate::api::Api;
 use crate::fault::Fault;
-use crate::provision::{self, Right, by_admission, may};
+use crate::fence::{self, PROBE, Right, by_admission, may};
+use crate::{namespace, objects};
 
 /// Oldest API server: ValidatingAdmissionPolicy is v1 since 1.30 (KEP-3488).
 const MINOR_FLOOR: u32 = 30;
@@ -33,13 +35,16 @@ pub async fn check(api: &Api, access: &ClusterAccess, namespace: &NamespaceWante
     for right in dangerous() {
         lines.push(told(&format!("no right to {}", named(&right)), must_not(api, &right).await));
     }
-    let fence = match provision::fence(api, access).await {
-        Ok(None) => line("fence", true, "an account in kube-system is refused"),
-        Ok(Some(warning)) => line("fence", true, warning),
-        Err(fault) => line("fence", false, fault.to_string()),
+    let fence = match fence::fence(api, access).await {
+        Ok(None) => line("fence, tokens", true, "a token of an account in kube-system is refused"),
+        Ok(Some(warning)) => line("fence, tokens", true, warning),
+        Err(fault) => line("fence, tokens", false, fault.to_string()),
     };
     lines.push(fence);
-    lines.push(told("fence, namespaces", unlabelled_namespace(api).await));
+    for escape in escapes(namespace) {
+        lines.push(told(escape.what, escaped(api, &escape).await));
+    }
+    lines.push(told("namespace", state(api, namespace).await));
     lines
 }
 
@@ -66,10 +71,12 @@ fn needed<'a>(access: &'a ClusterAccess, namespace: &'a NamespaceWanted) -> Vec<
         inside("", "serviceaccounts", "", "", "create"),
         inside("", "serviceaccounts", "", "", "delete"),
         inside("", "serviceaccounts", "token", "", "create"),
+        inside(rbac, "rolebindings", "", "", "get"),
         inside(rbac, "rolebindings", "", "", "create"),
         inside(rbac, "rolebindings", "", "", "delete"),
         inside(rbac, "clusterroles", "", &access.driver_role, "bind"),
         inside("", "secrets", "", "", "create"),
+        inside("", "secrets", "", "", "delete"),
         inside("", "pods", "", "", "deletecollection"),
     ];
     if namespace.create {
@@ -122,20 +129,63 @@ async fn must_not(api: &Api, right: &Right<'_>) -> Result<(bool, String), Fault>
     })
 }
 
-/// A namespace without the managed label must be refused, or the fence could be walked around.
-async fn unlabelled_namespace(api: &Api) -> Result<(bool, String), Fault> {
-    let object =
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"generateName": "ssa-fence-probe-"}});
-    let answer = api.post("/api/v1/namespaces?dryRun=All", &object).await?;
-    Ok(if answer.status.is_success() {
-        (
-            false,
-            "a namespace without the managed label could be created; apply packaging/kubernetes/fence.yaml"
-                .to_owned(),
-        )
-    } else if by_admission(&answer) {
-        (true, "a namespace without the managed label is refused".to_owned())
-    } else {
-        (true, "namespaces cannot be created at all".to_owned())
-    })
+/// Whether the namespace may be used. One that a job would create is not there yet.
+async fn state(api: &Api, wanted: &NamespaceWanted) -> Result<(bool, String), Fault> {
+    let name = &wanted.name;
+    match namespace::look(api, wanted).await? {
+        true => Ok((true, format!("{name} is active, managed and of this owner"))),
+        false if wanted.create => Ok((true, format!("{name} does not exist; a job creates it"))),
+        false => Err(namespace::absent(name.as_str())),
+    }
+}
+
+/// Something that must be refused. It is asked for with `dryRun=All`: where it is not refused, nothing is made.
+struct Escape {
+    what: &'static str,
+    path: String,
+    object: Value,
+}
+
+fn escapes(wanted: &NamespaceWanted) -> Vec<Escape> {
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": PROBE}});
+    let unlabelled = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": PROBE}});
+    let admin = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "ssa-job-fence-probe"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "ServiceAccount", "name": "ssa-job-fence-probe", "namespace": wanted.name.as_str()}],
+    });
+    vec![
+        Escape {
+            what: "fence, accounts",
+            path: objects::collection("serviceaccounts", "kube-system"),
+            object: account,
+        },
+        Escape { what: "fence, namespaces", path: "/api/v1/namespaces".to_owned(), object: unlabelled },
+        Escape {
+            what: "fence, bindings",
+            path: objects::collection("rolebindings", wanted.name.as_str()),
+            object: admin,
+        },
+    ]
+}
+
+async fn escaped(api: &Api, escape: &Escape) -> Result<(bool, String), Fault> {
+    let answer = api.post(&format!("{}?dryRun=All", escape.path), &escape.object).await?;
+    let refused = match answer.status {
+        StatusCode::FORBIDDEN if by_admission(&answer) => "refused by the fence",
+        StatusCode::UNPROCESSABLE_ENTITY if by_admission(&answer) => "refused by the fence",
+        StatusCode::FORBIDDEN => "refused by RBAC",
+        // The namespace of the binding is not there yet.
+        StatusCode::NOT_FOUND => "not looked at: the namespace does not exist",
+        status if status.is_success() => {
+            return Ok((false, "would be allowed; apply packaging/kubernetes/fence.yaml".to_owned()));
+        }
+        _ => {
+            answer.success("probe the fence")?;
+            return Ok((false, "gave no answer that is understood".to_owned()));
+        }
+    };
+    Ok((true, refused.to_owned()))
 }

@@ -1,60 +1,94 @@
 //! The cluster credential: one kubeconfig, read from a descriptor, with everything dangerous refused [11].
 //!
-//! No source text of it is ever printed [9]. Login helpers (exec plugins) are run here and not by the kube crate: by an
-//! absolute path that only root can change, with a cleared environment, bounded in time and output.
+//! No source text of it is ever printed [9], and nothing but it is looked at: the client is made field by field, because
+//! kube's own loader takes proxies from the environment [27] and the system's certificate authorities where none is named.
 
-use std::io::Read;
-use std::path::Path;
-use std::process::Stdio;
+use std::collections::BTreeMap;
+use std::io::{Read, Seek};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use kube::config::{AuthInfo, Cluster, ExecConfig, ExecInteractiveMode, KubeConfigOptions, Kubeconfig};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use kube::config::{AuthInfo, Cluster, Kubeconfig};
 use kube::{Client, Config};
-use serde::Deserialize;
-use serde_json::json;
 use spark_submit_as::exit::ExitCode;
 use spark_submit_as::protocol::{ClusterAccess, KUBECONFIG_FD};
 use spark_submit_as::sys::inherited;
-use spark_submit_as::sys::trusted::{self, Links};
-use tokio::io::AsyncReadExt;
+use zeroize::Zeroizing;
 
-use crate::api::{Api, local_clock};
-use crate::fault::Fault;
+use crate::api::Api;
+use crate::fault::{Fault, hide};
+use crate::files;
+use crate::login::Login;
 
 /// Largest kubeconfig in bytes.
 const MAX_KUBECONFIG: u64 = 1 << 20;
-/// Largest answer of a login helper in bytes.
-const MAX_CREDENTIAL: u64 = 256 << 10;
-/// A helper's credential is asked for again this long before it ends.
-const MARGIN: Duration = Duration::from_secs(60);
+/// A token file is read again after this time; whoever rotates it leaves the old one valid for longer.
+const REREAD: Duration = Duration::from_secs(30);
 
 /// A kubeconfig that was found fit to be used.
 pub struct Credential {
-    kubeconfig: Kubeconfig,
-    user: String,
     /// Address of the API server.
     pub server: String,
-    /// Base64 of the PEM of the certificate authority.
+    /// Base64 of the PEM of the certificate authority: its certificates and nothing else that the file may hold.
     pub certificate_authority_data: String,
     /// `tls-server-name`.
     pub tls_server_name: Option<String>,
     /// `proxy-url`.
     pub proxy_url: Option<String>,
-    exec: Option<ExecConfig>,
+    roots: Vec<Vec<u8>>,
+    source: Source,
 }
 
-fn refused(rule: &str) -> Fault {
+/// Where the credential itself comes from.
+enum Source {
+    Token(Zeroizing<String>),
+    TokenFile(PathBuf),
+    Certificate(Place, Place),
+    Login(Box<Login>),
+}
+
+/// Bytes in the kubeconfig, or a file that it names.
+enum Place {
+    Data(Zeroizing<Vec<u8>>),
+    File(PathBuf),
+}
+
+impl Place {
+    fn bytes(&self) -> Result<Zeroizing<Vec<u8>>, Fault> {
+        match self {
+            Self::Data(bytes) => Ok(bytes.clone()),
+            Self::File(path) => read(path),
+        }
+    }
+}
+
+/// What the API server is shown.
+pub enum Identity {
+    /// A bearer token.
+    Token(Zeroizing<String>),
+    /// Client certificate and key in PEM.
+    Certificate(Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>),
+}
+
+/// The refusal of a kubeconfig by a rule.
+pub fn refused(rule: &str) -> Fault {
     Fault::new(ExitCode::ClusterCredential, format!("the cluster's kubeconfig {rule}"))
+}
+
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    files::read(path).map_err(|error| refused(&format!("names a file that is not used: {error}")))
 }
 
 impl Credential {
     /// Reads the kubeconfig that the supervisor left at its number.
     pub fn inherited(access: &ClusterAccess) -> Result<Self, Fault> {
         let fd = inherited::take(KUBECONFIG_FD).map_err(|_| refused("was not handed over"))?;
-        let mut text = String::new();
         // The descriptor's offset is shared with whoever opened it; a provisioner that follows another starts anew.
         let mut file = std::fs::File::from(fd);
-        std::io::Seek::rewind(&mut file).map_err(|_| refused("cannot be read"))?;
+        file.rewind().map_err(|_| refused("cannot be read"))?;
+        let mut text = Zeroizing::new(String::new());
         file.take(MAX_KUBECONFIG + 1).read_to_string(&mut text).map_err(|_| refused("is not UTF-8 text"))?;
         if text.len() as u64 > MAX_KUBECONFIG {
             return Err(refused("has more than 1 MiB"));
@@ -64,60 +98,70 @@ impl Credential {
 
     /// Checks a kubeconfig's text.
     pub fn parse(text: &str, context: Option<&str>) -> Result<Self, Fault> {
-        let mut kubeconfig: Kubeconfig = serde_yaml::from_str(text).map_err(|error| {
+        let kubeconfig: Kubeconfig = serde_yaml::from_str(text).map_err(|error| {
             let line = error.location().map_or(0, |location| location.line());
             refused(&format!("is not a kubeconfig (line {line})"))
         })?;
-        let name = context.map(str::to_owned).or_else(|| kubeconfig.current_context.clone());
+        let name = context.map(str::to_owned).or(kubeconfig.current_context);
         let name = name.ok_or_else(|| refused("has no current-context; name one in `clusters`"))?;
-        let context = kubeconfig.contexts.iter().find(|context| context.name == name);
-        let context = context.and_then(|named| named.context.clone());
+        let context = kubeconfig.contexts.into_iter().find(|context| context.name == name);
+        let context = context.and_then(|named| named.context);
         let context = context.ok_or_else(|| refused("has no such context as `clusters` names"))?;
-        let cluster = kubeconfig.clusters.iter().find(|cluster| cluster.name == context.cluster);
-        let cluster = cluster.and_then(|named| named.cluster.clone());
+        let cluster = kubeconfig.clusters.into_iter().find(|cluster| cluster.name == context.cluster);
+        let cluster = cluster.and_then(|named| named.cluster);
         let cluster = cluster.ok_or_else(|| refused("has no cluster of the name that the context gives"))?;
-        let user = context.user.clone().ok_or_else(|| refused("has a context without a user"))?;
-        let auth = kubeconfig.auth_infos.iter_mut().find(|auth| auth.name == user);
-        let auth = auth.and_then(|named| named.auth_info.as_mut());
+        let user = context.user.ok_or_else(|| refused("has a context without a user"))?;
+        let auth = kubeconfig.auth_infos.into_iter().find(|auth| auth.name == user);
+        let auth = auth.and_then(|named| named.auth_info);
         let auth = auth.ok_or_else(|| refused("has no user of the name that the context gives"))?;
         let server = check_cluster(&cluster)?;
-        check_user(auth)?;
-        let exec = auth.exec.take();
-        if let Some(exec) = &exec {
-            check_exec(exec)?;
-        }
-        kubeconfig.current_context = Some(name);
+        check_user(&auth)?;
+        let (roots, certificate_authority_data) = certificate_authority(&cluster)?;
+        let source = source(auth, &cluster, &certificate_authority_data)?;
         Ok(Self {
-            certificate_authority_data: certificate_authority(&cluster)?,
             server,
+            certificate_authority_data,
             tls_server_name: cluster.tls_server_name,
             proxy_url: cluster.proxy_url,
-            kubeconfig,
-            user,
-            exec,
+            roots,
+            source,
         })
     }
 
     /// A client, with a credential of the login helper where there is one.
     pub async fn client(&self, access: &ClusterAccess) -> Result<Api, Fault> {
-        let mut kubeconfig = self.kubeconfig.clone();
-        let mut until = None;
-        if let Some(exec) = &self.exec {
-            let (auth, ends) = log_in(exec, Duration::from_secs(access.connect_timeout_seconds)).await?;
-            let named = kubeconfig.auth_infos.iter_mut().find(|named| named.name == self.user);
-            if let Some(named) = named {
-                named.auth_info = Some(auth);
+        let connect = Duration::from_secs(access.connect_timeout_seconds);
+        let (identity, until) = match &self.source {
+            Source::Token(token) => (Identity::Token(token.clone()), None),
+            Source::TokenFile(path) => {
+                let text = String::from_utf8(read(path)?.to_vec())
+                    .map_err(|_| refused("names a token file that holds no token"))?;
+                let token = Zeroizing::new(Zeroizing::new(text).trim().to_owned());
+                (Identity::Token(token), Some(Instant::now() + REREAD))
             }
-            until = ends;
-        }
+            Source::Certificate(certificate, key) => {
+                (Identity::Certificate(certificate.bytes()?, key.bytes()?), None)
+            }
+            Source::Login(login) => login.ask(connect).await?,
+        };
         // kube's own error may quote what it read.
-        let unusable =
-            || refused("cannot be used: a certificate, key or token in it is not readable or not valid");
-        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-            .await
-            .map_err(|_| unusable())?;
+        let unusable = || refused("cannot be used: an address, certificate, key or token in it is not valid");
+        let mut config = Config::new(self.server.parse().map_err(|_| unusable())?);
+        config.root_cert = Some(self.roots.clone());
+        config.tls_server_name.clone_from(&self.tls_server_name);
+        config.proxy_url = self.proxy_url.as_deref().map(str::parse).transpose().map_err(|_| unusable())?;
+        match identity {
+            Identity::Token(token) => {
+                hide(&token);
+                config.auth_info.token = Some(token.as_str().into());
+            }
+            Identity::Certificate(certificate, key) => {
+                config.auth_info.client_certificate_data = Some(BASE64.encode(certificate.as_slice()));
+                config.auth_info.client_key_data = Some(BASE64.encode(key.as_slice()).into());
+            }
+        }
         let request = Duration::from_secs(access.request_timeout_seconds);
-        config.connect_timeout = Some(Duration::from_secs(access.connect_timeout_seconds));
+        config.connect_timeout = Some(connect);
         config.read_timeout = Some(request);
         config.write_timeout = Some(request);
         config.reset_reader_on_write = true;
@@ -140,6 +184,13 @@ fn check_cluster(cluster: &Cluster) -> Result<String, Fault> {
     if cluster.proxy_url.as_deref().is_some_and(|url| !url.starts_with("https://")) {
         return Err(refused("has a proxy-url that is not https"));
     }
+    // Both go into the job's kubeconfig, which the end-user reads.
+    for url in [Some(&server), cluster.proxy_url.as_ref()].into_iter().flatten() {
+        let authority = url.trim_start_matches("https://").split(['/', '?', '#']).next().unwrap_or_default();
+        if authority.contains('@') {
+            return Err(refused("has a password in an address; the end-user would get it"));
+        }
+    }
     known_keys(&cluster.other)?;
     Ok(server)
 }
@@ -158,143 +209,136 @@ fn check_user(auth: &AuthInfo) -> Result<(), Fault> {
     if auth.username.is_some() || auth.password.is_some() {
         return Err(refused("uses a password; use a certificate, a token or exec"));
     }
-    for path in [&auth.token_file, &auth.client_certificate, &auth.client_key].into_iter().flatten() {
-        absolute(path)?;
-    }
     known_keys(&auth.other)
 }
 
 /// An unknown key may be a misspelt one that was meant to protect; kubectl ignores it, this program does not.
-fn known_keys<T>(other: &std::collections::BTreeMap<String, T>) -> Result<(), Fault> {
+pub fn known_keys<T>(other: &BTreeMap<String, T>) -> Result<(), Fault> {
     if other.is_empty() { Ok(()) } else { Err(refused("has a key that is not known in this place")) }
 }
 
-fn absolute(path: &str) -> Result<(), Fault> {
-    if Path::new(path).is_absolute() {
-        Ok(())
+fn absolute(path: String) -> Result<PathBuf, Fault> {
+    let path = PathBuf::from(path);
+    if path.is_absolute() {
+        Ok(path)
     } else {
         Err(refused("names a file by a relative path; use an absolute one, or the -data form"))
     }
 }
 
-fn check_exec(exec: &ExecConfig) -> Result<(), Fault> {
-    let command = exec.command.as_deref().unwrap_or_default();
-    if !Path::new(command).is_absolute() {
-        return Err(refused("names a login helper (exec) by a relative path; use an absolute one"));
-    }
-    trusted::open_file(Path::new(command), Links::FollowRoots)
-        .map_err(|error| refused(&format!("names a login helper (exec) that cannot be trusted: {error}")))?;
-    if !matches!(
-        exec.api_version.as_deref(),
-        Some("client.authentication.k8s.io/v1" | "client.authentication.k8s.io/v1beta1")
-    ) {
-        return Err(refused("has an exec apiVersion other than client.authentication.k8s.io/v1 and v1beta1"));
-    }
-    if matches!(exec.interactive_mode, Some(ExecInteractiveMode::Always)) {
-        return Err(refused("has a login helper that wants a terminal (interactiveMode: Always)"));
-    }
-    Ok(())
+fn decoded(text: &str) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    let text: Zeroizing<String> = Zeroizing::new(text.split_ascii_whitespace().collect());
+    let bytes = BASE64.decode(text.as_bytes()).map_err(|_| refused("has -data that is not base64"))?;
+    Ok(Zeroizing::new(bytes))
 }
 
-fn certificate_authority(cluster: &Cluster) -> Result<String, Fault> {
-    use base64::Engine;
-    if let Some(data) = &cluster.certificate_authority_data {
-        return Ok(data.clone());
-    }
-    let Some(path) = &cluster.certificate_authority else {
-        return Err(refused("names no certificate authority; the system's own would let too many in"));
+/// The one source that a user names; with two, which of them is used would be a matter of the client.
+fn source(auth: AuthInfo, cluster: &Cluster, authority: &str) -> Result<Source, Fault> {
+    use secrecy::ExposeSecret;
+    let place = |data: Option<&str>, file: Option<String>| match (data, file) {
+        (Some(data), None) => decoded(data).map(|bytes| Some(Place::Data(bytes))),
+        (None, Some(file)) => absolute(file).map(|path| Some(Place::File(path))),
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => Err(refused("gives a certificate or key both as a file and as data")),
     };
-    absolute(path)?;
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_CREDENTIAL).read_to_end(&mut bytes))
-        .map_err(|error| refused(&format!("names a certificate authority that cannot be read: {error}")))?;
-    Ok(base64::engine::general_purpose::STANDARD.encode(bytes))
-}
-
-/// `client.authentication.k8s.io` ExecCredential, as a helper prints it.
-#[derive(Deserialize)]
-struct ExecCredential {
-    status: ExecStatus,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ExecStatus {
-    expiration_timestamp: Option<jiff::Timestamp>,
-    token: Option<String>,
-    client_certificate_data: Option<String>,
-    client_key_data: Option<String>,
-}
-
-async fn log_in(exec: &ExecConfig, timeout: Duration) -> Result<(AuthInfo, Option<Instant>), Fault> {
-    let failed =
-        |what: &str| Fault::new(ExitCode::ClusterCredential, format!("the login helper (exec) {what}"));
-    let info = json!({
-        "apiVersion": exec.api_version, "kind": "ExecCredential", "spec": {"interactive": false},
-    });
-    let mut command = tokio::process::Command::new(exec.command.as_deref().unwrap_or_default());
-    command.args(exec.args.iter().flatten()).env_clear();
-    for name in ["PATH", "HOME", "LANG"] {
-        if let Some(value) = std::env::var_os(name) {
-            command.env(name, value);
+    let key_data = auth.client_key_data.as_ref().map(ExposeSecret::expose_secret);
+    let certificate = place(auth.client_certificate_data.as_deref(), auth.client_certificate)?;
+    let key = place(key_data, auth.client_key)?;
+    let token = auth.token.as_ref().map(|token| Zeroizing::new(token.expose_secret().to_owned()));
+    let mut sources = Vec::new();
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => sources.push(Source::Certificate(certificate, key)),
+        (None, None) => {}
+        _ => {
+            return Err(refused(
+                "has a client certificate without its key, or a key without its certificate",
+            ));
         }
     }
-    for variable in exec.env.iter().flatten() {
-        if let (Some(name), Some(value)) = (variable.get("name"), variable.get("value")) {
-            command.env(name, value);
-        }
+    sources.extend(token.map(Source::Token));
+    if let Some(file) = auth.token_file {
+        sources.push(Source::TokenFile(absolute(file)?));
     }
-    command.env("KUBERNETES_EXEC_INFO", info.to_string());
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-    let mut child = command.spawn().map_err(|error| failed(&format!("cannot be started: {error}")))?;
-    let mut text = Vec::new();
-    let answered = async {
-        if let Some(out) = child.stdout.take() {
-            out.take(MAX_CREDENTIAL + 1).read_to_end(&mut text).await?;
+    if let Some(exec) = auth.exec {
+        sources.push(Source::Login(Box::new(Login::checked(exec, cluster, authority)?)));
+    }
+    match (sources.pop(), sources.is_empty()) {
+        (Some(source), true) => Ok(source),
+        (None, _) => Err(refused("gives no credential: certificate with key, token, tokenFile or exec")),
+        (Some(_), false) => Err(refused("gives more than one credential; keep one")),
+    }
+}
+
+/// The certificate authority as the TLS stack takes it, and as a kubeconfig does.
+fn certificate_authority(cluster: &Cluster) -> Result<(Vec<Vec<u8>>, String), Fault> {
+    let text = match (&cluster.certificate_authority_data, &cluster.certificate_authority) {
+        (Some(data), None) => decoded(data)?,
+        (None, Some(path)) => read(&absolute(path.clone())?)?,
+        (Some(_), Some(_)) => {
+            return Err(refused("gives the certificate authority both as a file and as data"));
         }
-        child.wait().await
+        // [64]
+        (None, None) => {
+            return Err(refused(
+                "names no certificate authority; the system's own would let too many in. For a public one set                  certificate-authority to its file, such as /etc/ssl/certs/ISRG_Root_X1.pem",
+            ));
+        }
     };
-    let status = tokio::time::timeout(timeout, answered)
-        .await
-        .map_err(|_| failed("did not answer in time (configuration key timeouts.connect)"))?
-        .map_err(|error| failed(&format!("failed: {error}")))?;
-    if !status.success() {
-        return Err(failed(&format!("failed ({status}); run it by hand as the provisioner's account")));
+    let roots = certificates(&text);
+    if roots.is_empty() {
+        return Err(refused("names a certificate authority that holds no certificate"));
     }
-    if text.len() as u64 > MAX_CREDENTIAL {
-        return Err(failed("printed more than 256 KiB"));
-    }
-    let answer: ExecCredential =
-        serde_json::from_slice(&text).map_err(|_| failed("printed no ExecCredential"))?;
-    let answer = answer.status;
-    let auth = match (answer.token, answer.client_certificate_data, answer.client_key_data) {
-        (Some(token), None, None) => json!({"token": token}),
-        (None, Some(certificate), Some(key)) => {
-            use base64::Engine;
-            let base64 = |text: String| base64::engine::general_purpose::STANDARD.encode(text);
-            json!({"client-certificate-data": base64(certificate), "client-key-data": base64(key)})
+    let mut pem = String::new();
+    for root in &roots {
+        pem.push_str("-----BEGIN CERTIFICATE-----\n");
+        for line in BASE64.encode(root).as_bytes().chunks(64) {
+            pem.push_str(&String::from_utf8_lossy(line));
+            pem.push('\n');
         }
-        _ => return Err(failed("gave neither a token nor a certificate with its key")),
-    };
-    let auth = serde_json::from_value(auth).map_err(|_| failed("gave a credential of an unknown form"))?;
-    let until = answer.expiration_timestamp.map(|ends| {
-        let seconds = u64::try_from(ends.as_second() - local_clock()).unwrap_or(0);
-        Instant::now() + Duration::from_secs(seconds).saturating_sub(MARGIN)
-    });
-    Ok((auth, until))
+        pem.push_str("-----END CERTIFICATE-----\n");
+    }
+    Ok((roots, BASE64.encode(pem)))
 }
+
+/// The certificates in a PEM text (RFC 7468); what else is in it is left out.
+fn certificates(text: &[u8]) -> Vec<Vec<u8>> {
+    let text = String::from_utf8_lossy(text);
+    let mut found = Vec::new();
+    let mut body: Option<String> = None;
+    for line in text.lines().map(str::trim) {
+        match (line, &mut body) {
+            ("-----BEGIN CERTIFICATE-----", _) => body = Some(String::new()),
+            ("-----END CERTIFICATE-----", Some(_)) => {
+                found.extend(body.take().and_then(|body| BASE64.decode(body).ok()));
+            }
+            (line, Some(body)) => body.push_str(line),
+            (_, None) => {}
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+pub use tests::example;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::Value;
+    use serde_json::{Value, json};
+
+    const PEM: &str = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n\
+                       text\n-----BEGIN CERTIFICATE-----\nQUJD\nREVG\n-----END CERTIFICATE-----\n";
+
+    /// A kubeconfig that is taken.
+    pub fn example() -> String {
+        kubeconfig(|_| {})
+    }
 
     fn kubeconfig(change: impl FnOnce(&mut Value)) -> String {
         let mut value = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "c",
             "clusters": [{"name": "k", "cluster": {
-                "server": "https://127.0.0.1:6443", "certificate-authority-data": "QUJD"}}],
+                "server": "https://127.0.0.1:6443", "certificate-authority-data": BASE64.encode(PEM)}}],
             "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
             "users": [{"name": "u", "user": {"token": "verysecret"}}],
         });
@@ -302,48 +346,108 @@ mod tests {
         value.to_string()
     }
 
+    fn exec(change: impl FnOnce(&mut Value)) -> Value {
+        let mut value = json!({"exec": {
+            "apiVersion": "client.authentication.k8s.io/v1", "command": "/bin/true", "interactiveMode": "Never"}});
+        change(&mut value["exec"]);
+        value
+    }
+
+    fn rule(result: Result<Credential, Fault>, case: &str) -> String {
+        let fault = result.err().unwrap_or_else(|| panic!("{case} was accepted"));
+        assert_eq!(fault.code, ExitCode::ClusterCredential, "{case}");
+        let text = fault.to_string();
+        assert!(!text.contains("verysecret"), "{case}: {text}");
+        text
+    }
+
     #[test]
     fn checklist_11_dangerous_fields_are_refused() {
-        assert!(Credential::parse(&kubeconfig(|_| {}), None).is_ok());
-        assert!(Credential::parse(&kubeconfig(|_| {}), Some("other")).is_err());
         type Change = fn(&mut Value);
-        let changes: [Change; 16] = [
-            |v| v["clusters"][0]["cluster"]["server"] = json!("http://127.0.0.1:6443"),
-            |v| v["clusters"][0]["cluster"]["insecure-skip-tls-verify"] = json!(true),
-            |v| v["clusters"][0]["cluster"]["certificate-authority-data"] = json!(null),
-            |v| v["clusters"][0]["cluster"]["proxy-url"] = json!("http://127.0.0.1:1"),
-            |v| v["clusters"][0]["cluster"]["proxy-url"] = json!("socks5://127.0.0.1:1"),
-            |v| v["users"][0]["user"]["as"] = json!("system:admin"),
-            |v| v["users"][0]["user"]["as-uid"] = json!("0"),
-            |v| v["users"][0]["user"]["as-groups"] = json!(["system:masters"]),
-            |v| v["users"][0]["user"]["as-user-extra"] = json!({"a": ["b"]}),
-            |v| v["users"][0]["user"]["auth-provider"] = json!({"name": "gcp"}),
-            |v| v["users"][0]["user"] = json!({"username": "a", "password": "b"}),
-            |v| v["users"][0]["user"] = json!({"tokenFile": "token"}),
-            |v| v["users"][0]["user"] = json!({"client-certificate": "a.pem", "client-key": "/k.pem"}),
-            |v| v["users"][0]["user"]["tokn"] = json!("x"),
-            |v| {
-                v["users"][0]["user"] = json!({"exec": {
-                    "apiVersion": "client.authentication.k8s.io/v1", "command": "touch", "interactiveMode": "Never"}});
-            },
-            |v| {
-                v["users"][0]["user"] = json!({"exec": {
-                    "apiVersion": "client.authentication.k8s.io/v1", "command": "/tmp/x", "interactiveMode": "Never"}});
-            },
+        let changes: [(Change, &str); 27] = [
+            (|v| v["clusters"][0]["cluster"]["server"] = json!("http://127.0.0.1:6443"), "not https"),
+            (|v| v["clusters"][0]["cluster"]["server"] = json!("HTTPS://127.0.0.1:6443"), "not https"),
+            (|v| v["clusters"][0]["cluster"]["server"] = json!("https://a:b@127.0.0.1:6443"), "password"),
+            (|v| v["clusters"][0]["cluster"]["insecure-skip-tls-verify"] = json!(true), "insecure"),
+            (|v| v["clusters"][0]["cluster"]["insecure-skip-tls-verify"] = json!("true"), "line"),
+            (|v| v["clusters"][0]["cluster"]["certificate-authority-data"] = json!(null), "system's own"),
+            (|v| v["clusters"][0]["cluster"]["certificate-authority-data"] = json!("QUJD"), "no certificate"),
+            (|v| v["clusters"][0]["cluster"]["certificate-authority-data"] = json!("%"), "base64"),
+            (
+                |v| {
+                    v["clusters"][0]["cluster"] =
+                        json!({"server": "https://h", "certificate-authority": "ca.pem"})
+                },
+                "relative",
+            ),
+            (|v| v["clusters"][0]["cluster"]["proxy-url"] = json!("http://127.0.0.1:1"), "proxy-url"),
+            (|v| v["clusters"][0]["cluster"]["proxy-url"] = json!("socks5://127.0.0.1:1"), "proxy-url"),
+            (|v| v["clusters"][0]["cluster"]["proxy-url"] = json!("https://a:b@127.0.0.1:1"), "password"),
+            (|v| v["users"][0]["user"]["as"] = json!("system:admin"), "impersonates"),
+            (|v| v["users"][0]["user"]["as-uid"] = json!("0"), "impersonates"),
+            (|v| v["users"][0]["user"]["as-groups"] = json!(["system:masters"]), "impersonates"),
+            (|v| v["users"][0]["user"]["as-user-extra"] = json!({"a": ["b"]}), "impersonates"),
+            (|v| v["users"][0]["user"]["auth-provider"] = json!({"name": "gcp"}), "auth-provider"),
+            (|v| v["users"][0]["user"] = json!({"username": "a", "password": "verysecret"}), "password"),
+            (|v| v["users"][0]["user"] = json!({}), "no credential"),
+            (|v| v["users"][0]["user"]["tokenFile"] = json!("/etc/token"), "more than one"),
+            (|v| v["users"][0]["user"] = json!({"tokenFile": "token"}), "relative"),
+            (
+                |v| v["users"][0]["user"] = json!({"client-certificate": "a.pem", "client-key": "/k.pem"}),
+                "relative",
+            ),
+            (|v| v["users"][0]["user"] = json!({"client-certificate": "/a.pem"}), "without its key"),
+            (|v| v["users"][0]["user"]["tokn"] = json!("x"), "not known"),
+            (|v| v["users"][0]["user"] = exec(|e| e["command"] = json!("touch")), "relative"),
+            (|v| v["users"][0]["user"] = exec(|e| e["interactiveMode"] = json!("Always")), "terminal"),
+            (
+                |v| {
+                    v["users"][0]["user"] =
+                        exec(|e| e["apiVersion"] = json!("client.authentication.k8s.io/v2"))
+                },
+                "apiVersion",
+            ),
         ];
-        for (index, change) in changes.into_iter().enumerate() {
-            let result = Credential::parse(&kubeconfig(change), None);
-            let fault = result.err().unwrap_or_else(|| panic!("case {index} was accepted"));
-            assert_eq!(fault.code, ExitCode::ClusterCredential, "case {index}");
-            assert!(!fault.to_string().contains("verysecret"), "case {index}");
+        assert!(Credential::parse(&example(), None).is_ok());
+        assert!(Credential::parse(&kubeconfig(|v| v["users"][0]["user"] = exec(|_| {})), None).is_ok());
+        rule(Credential::parse(&example(), Some("other")), "another context");
+        for (index, (change, wanted)) in changes.into_iter().enumerate() {
+            let text = rule(Credential::parse(&kubeconfig(change), None), &format!("case {index}"));
+            assert!(text.contains(wanted), "case {index}: {text}");
         }
+        // A helper in a directory that others can write.
+        let directory = tempfile::tempdir().unwrap();
+        let helper = directory.path().join("helper");
+        std::fs::copy("/bin/true", &helper).unwrap();
+        let text = kubeconfig(|v| v["users"][0]["user"] = exec(|e| e["command"] = json!(helper)));
+        assert!(rule(Credential::parse(&text, None), "helper").contains("cannot be trusted"));
     }
 
     #[test]
     fn checklist_9_no_source_text_of_a_kubeconfig_is_printed() {
         for text in ["verysecret", "- verysecret", "clusters: verysecret", "\"verysecret", "a: [verysecret"] {
-            let fault = Credential::parse(text, None).err().expect("refused");
-            assert!(!fault.to_string().contains("verysecret"), "{fault}");
+            rule(Credential::parse(text, None), text);
         }
+    }
+
+    #[test]
+    fn only_the_certificates_of_the_authority_go_on() {
+        let credential = Credential::parse(&example(), None).unwrap();
+        let passed_on = BASE64.decode(credential.certificate_authority_data).unwrap();
+        let wanted = "-----BEGIN CERTIFICATE-----\nQUJDREVG\n-----END CERTIFICATE-----\n";
+        assert_eq!(String::from_utf8(passed_on).unwrap(), wanted);
+        assert_eq!(credential.roots, vec![b"ABCDEF".to_vec()]);
+    }
+
+    #[test]
+    fn an_alias_bomb_is_refused_quickly() {
+        let mut text = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x]\n");
+        for level in 1..12 {
+            let before = format!("*a{}", level - 1);
+            text.push_str(&format!("a{level}: &a{level} [{}]\n", vec![before; 9].join(",")));
+        }
+        let begin = Instant::now();
+        rule(Credential::parse(&text, None), "bomb");
+        assert!(begin.elapsed() < Duration::from_secs(2));
     }
 }

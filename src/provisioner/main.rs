@@ -4,17 +4,27 @@
 //! It answers the requests of `protocol`, one at a time. End-of-file on the socket means that the supervisor is gone:
 //! what was made for the job is then taken back and the program ends.
 
+mod address;
 mod api;
 mod check;
 mod credential;
 mod fault;
+#[cfg(test)]
+mod faults;
+mod fence;
+mod files;
+mod login;
+mod namespace;
 mod objects;
 mod provision;
 mod teardown;
+mod token;
 mod wire;
 
 use std::process::ExitCode as Status;
+use std::time::{Duration, Instant};
 
+use spark_submit_as::exit::ExitCode;
 use spark_submit_as::protocol::{ClusterAccess, Reply, Request, TearDown};
 
 use api::Api;
@@ -24,10 +34,17 @@ use wire::Wire;
 
 /// Seconds for taking back when nobody is left to say how long.
 const ORPHAN_SECONDS: u64 = 60;
+/// Seconds for taking back what a request that failed had made. The supervisor asks again, with its own time.
+const ROLLBACK_SECONDS: u64 = 20;
+/// A request whose answer was lost may be served this much later.
+const LATE: Duration = Duration::from_secs(1);
 
 fn main() -> Status {
+    // Before any secret is here: other processes of this account, a login helper's among them, must not read memory.
+    let dumpable = nix::sys::prctl::set_dumpable(false);
     // Root's work is the supervisor's; this program's whole point is not to be root.
-    if nix::unistd::geteuid().is_root() || nix::sys::prctl::set_dumpable(false).is_err() {
+    let root = [nix::unistd::getuid(), nix::unistd::geteuid()].iter().any(|uid| uid.is_root());
+    if dumpable.is_err() || root {
         return Status::FAILURE;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -89,47 +106,32 @@ impl Session {
     }
 
     async fn answer(&mut self, request: Request) -> Result<Reply, Fault> {
+        let answer = self.answer_with_a_client(request).await;
+        if answer.as_ref().is_err_and(|fault| fault.code == ExitCode::ClusterCredential) {
+            // A credential that is not accepted any more: the next request logs in again.
+            self.api = None;
+        }
+        answer
+    }
+
+    async fn answer_with_a_client(&mut self, request: Request) -> Result<Reply, Fault> {
         match request {
             Request::Open(_) => Err(Fault::protocol("Open may come once")),
+            Request::Provision(_) if self.made.is_some() => {
+                Err(Fault::protocol("Provision may come once before TearDown"))
+            }
             Request::Provision(wanted) => {
-                self.made = Some(TearDown {
-                    job: wanted.job.clone(),
-                    namespace: wanted.namespace.name.clone(),
-                    account_uid: None,
-                    binding_uid: None,
-                    seconds: ORPHAN_SECONDS,
-                });
                 let api = self.api().await?;
-                let mut made = self.made.clone();
-                let result = provision::provision(
-                    &api,
-                    &self.access,
-                    &self.credential,
-                    &wanted,
-                    &mut self.wire,
-                    &mut made,
-                )
-                .await;
-                self.made = made;
-                match result {
+                let (access, credential) = (&self.access, &self.credential);
+                let (wire, made) = (&mut self.wire, &mut self.made);
+                match provision::provision(&api, access, credential, &wanted, wire, made).await {
                     Ok(reply) => Ok(reply),
-                    Err(fault) => {
-                        let left = match self.made.clone() {
-                            Some(made) if made.account_uid.is_some() => {
-                                teardown::tear_down(&api, &made).await.1
-                            }
-                            _ => Vec::new(),
-                        };
-                        if left.is_empty() {
-                            self.made = None;
-                        }
-                        Ok(fault.reply(left))
-                    }
+                    Err(fault) => Ok(fault.reply(self.roll_back(&api, fault.perhaps).await)),
                 }
             }
             Request::Renew(wanted) => {
                 let made = self.made.get_or_insert(wanted.made).clone();
-                provision::renew(&self.api().await?, &made, wanted.token_seconds).await
+                token::renew(&self.api().await?, &made, wanted.token_seconds).await
             }
             Request::TearDown(wanted) => {
                 let (pods, failures) = teardown::tear_down(&self.api().await?, &wanted).await;
@@ -143,6 +145,22 @@ impl Session {
                 Ok(Reply::Checked { lines: check::check(&api, &self.access, &namespace).await })
             }
         }
+    }
+
+    /// Takes back what a request that failed had made, and says what could not be. No token was given out, so there are no
+    /// pods.
+    async fn roll_back(&mut self, api: &Api, perhaps: bool) -> Vec<String> {
+        let Some(made) = self.made.take() else { return Vec::new() };
+        let deadline = Instant::now() + Duration::from_secs(ROLLBACK_SECONDS);
+        let mut left = teardown::objects(api, &made, deadline).await;
+        if perhaps && left.is_empty() {
+            tokio::time::sleep(LATE).await;
+            left = teardown::objects(api, &made, deadline).await;
+        }
+        if !left.is_empty() {
+            self.made = Some(made);
+        }
+        left
     }
 
     /// The client, made again when its credential has run out.

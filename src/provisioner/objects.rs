@@ -1,10 +1,35 @@
 //! The objects that are asked for, as JSON. What is not said here is not asked for.
 
 use serde_json::{Value, json};
+use spark_submit_as::exit::ExitCode;
 use spark_submit_as::policy::names::JobId;
 use spark_submit_as::protocol::{
     AUTH_SECRET_KEY, EXECUTOR_ACCOUNT, JOB_LABEL, NamespaceWanted, OWNER_ANNOTATION, Provision,
 };
+use spark_submit_as::sys::process;
+
+use crate::fault::Fault;
+
+/// Annotation with random bits of the request that made an account, to know it again after a lost answer.
+const NONCE_ANNOTATION: &str = "spark-submit-as/nonce";
+
+/// Where [`NONCE_ANNOTATION`] is in an object.
+pub fn nonce_pointer() -> String {
+    format!("/metadata/annotations/{}", NONCE_ANNOTATION.replace('/', "~1"))
+}
+
+/// Random bits for one request.
+pub fn nonce() -> Result<String, Fault> {
+    let bits = process::random::<10>()
+        .map_err(|error| Fault::new(ExitCode::Internal, format!("getrandom: {error}")))?;
+    Ok(JobId::from_random(bits).as_str().to_owned())
+}
+
+/// Path of a collection: serviceaccounts, secrets and pods are v1, rolebindings are RBAC's.
+pub fn collection(resource: &str, namespace: &str) -> String {
+    let group = if resource == "rolebindings" { "/apis/rbac.authorization.k8s.io/v1" } else { "/api/v1" };
+    format!("{group}/namespaces/{namespace}/{resource}")
+}
 
 /// v1 Namespace.
 pub fn namespace(wanted: &NamespaceWanted) -> Value {
@@ -30,14 +55,16 @@ pub fn executor_account() -> Value {
 }
 
 /// The job's account. Everything else of the job is owned by it.
-pub fn account(wanted: &Provision) -> Value {
+pub fn account(wanted: &Provision, nonce: &str) -> Value {
+    let mut annotations = wanted.annotations.clone();
+    annotations.insert(NONCE_ANNOTATION.to_owned(), nonce.to_owned());
     json!({
         "apiVersion": "v1",
         "kind": "ServiceAccount",
         "metadata": {
             "name": wanted.job.object_name(),
             "labels": {JOB_LABEL: wanted.job.as_str()},
-            "annotations": wanted.annotations,
+            "annotations": annotations,
         },
         "automountServiceAccountToken": false,
     })
@@ -85,11 +112,17 @@ pub fn secret(wanted: &Provision, secret: &str, account_uid: &str) -> Value {
     })
 }
 
-/// authentication.k8s.io/v1 TokenRequest for the API server's own audience.
-pub fn token_request(seconds: u64) -> Value {
+/// authentication.k8s.io/v1 TokenRequest for the API server's own audience. A uid that is not the account's is a conflict
+/// (feature TokenRequestServiceAccountUIDValidation, 1.34).
+pub fn token_request(seconds: u64, account_uid: Option<&str>) -> Value {
+    let mut metadata = json!({});
+    if let (Some(uid), Some(metadata)) = (account_uid, metadata.as_object_mut()) {
+        metadata.insert("uid".into(), uid.into());
+    }
     json!({
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenRequest",
+        "metadata": metadata,
         "spec": {"expirationSeconds": seconds},
     })
 }

@@ -1,109 +1,203 @@
 //! Takes back what a job had: sweep its pods, delete the RoleBinding (its rights end at once), delete the account (its
 //! token ends within the authenticator's cache time, what it owns goes), sweep until nothing is left.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use spark_submit_as::protocol::{JOB_LABEL, TearDown};
 
-use crate::api::Api;
-use crate::fault::bounded;
+use crate::api::{Answer, Api};
+use crate::fault::{Fault, bounded};
 use crate::objects;
+use crate::provision::text;
 
 /// Seconds that a pod has to end. Its driver is gone, and executors end by themselves half a second after it.
 const POD_GRACE: u64 = 1;
 /// Pods deleted by one request.
 const BATCH: u32 = 250;
+/// Longest pause between two looks.
+const MAX_PAUSE: Duration = Duration::from_millis(500);
 
 /// Pods deleted, and every failure. NotFound is success [85].
 pub async fn tear_down(api: &Api, wanted: &TearDown) -> (u32, Vec<String>) {
     let deadline = Instant::now() + Duration::from_secs(wanted.seconds);
-    let mut failures = Vec::new();
-    let swept = sweep(api, wanted).await;
-    let mut pods = match &swept {
-        Ok(pods) => *pods,
-        Err(problem) => {
-            failures.push(problem.clone());
-            0
-        }
-    };
-    let namespace = wanted.namespace.as_str();
-    let name = wanted.job.object_name();
-    let binding = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings/{name}");
-    let account = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}");
-    for (what, path, uid) in
-        [("RoleBinding", binding, &wanted.binding_uid), ("ServiceAccount", account, &wanted.account_uid)]
-    {
-        let what = format!("{what} {namespace}/{name}");
-        failures.extend(remove(api, &what, &path, uid.as_deref(), deadline).await.err());
-    }
+    let mut pods = BTreeSet::new();
+    // So that executors end as early as can be. Its failure is not told: the last sweep looks again.
+    let _ = sweep(api, wanted, View::Cached, &mut pods).await;
+    let mut failures = objects(api, wanted, deadline).await;
     // From here on nobody can make another pod of this job.
     let mut pause = Duration::from_millis(20);
-    while swept.is_ok() {
-        match sweep(api, wanted).await {
+    loop {
+        let problem = match sweep(api, wanted, View::Current, &mut pods).await {
             Ok(0) => break,
-            Ok(left) => pods = pods.max(left),
-            Err(problem) => {
+            Ok(left) => {
+                format!("{left} pods of job {} in {} do not end", wanted.job, wanted.namespace)
+            }
+            // A right that is missing does not come by waiting.
+            Err(Swept::Refused(problem)) => {
                 failures.push(problem);
                 break;
             }
-        }
-        if Instant::now() >= deadline {
-            failures.push(format!("pods of job {} in {namespace} do not end", wanted.job));
+            Err(Swept::Unreachable(problem)) => problem,
+        };
+        if Instant::now() + pause >= deadline {
+            failures.push(problem);
             break;
         }
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_millis(500));
+        pause = (pause * 2).min(MAX_PAUSE);
     }
-    (pods, failures)
+    (u32::try_from(pods.len()).unwrap_or(u32::MAX), failures)
 }
 
-/// Deletes the job's pods by label and counts those that were there. `deletecollection` needs no right to read.
-async fn sweep(api: &Api, wanted: &TearDown) -> Result<u32, String> {
-    let namespace = wanted.namespace.as_str();
-    let selector = JOB_LABEL.replace('/', "%2F");
+/// Deletes the RoleBinding and the account; what they own is removed by the cluster. Every failure is told, and none
+/// keeps the other from being tried [85].
+pub async fn objects(api: &Api, wanted: &TearDown, deadline: Instant) -> Vec<String> {
+    let mut failures = Vec::new();
+    for (what, resource, uid) in [
+        ("RoleBinding", "rolebindings", &wanted.binding_uid),
+        ("ServiceAccount", "serviceaccounts", &wanted.account_uid),
+    ] {
+        if let Err(problem) = remove(api, wanted, resource, uid.as_deref(), deadline).await {
+            failures.push(bounded(&format!(
+                "{what} {}/{}: {problem}",
+                wanted.namespace,
+                wanted.job.object_name()
+            )));
+        }
+    }
+    failures
+}
+
+enum Swept {
+    Refused(String),
+    Unreachable(String),
+}
+
+/// A list of which only the names of what was deleted matter.
+#[derive(Deserialize)]
+struct Deleted {
+    /// `null` when there are none.
+    items: Option<Vec<Item>>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    metadata: Metadata,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    uid: String,
+}
+
+/// How new the list of pods must be that a sweep deletes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum View {
+    /// What the API server has at hand: at once.
+    Cached,
+    /// All that was written before: where pods seldom change this takes up to 100 ms, the period at which the API server
+    /// asks etcd how far it is (`progressRequestPeriod`).
+    Current,
+}
+
+/// Deletes the job's pods by label and says how many are there still. `deletecollection` needs no right to read.
+async fn sweep(
+    api: &Api,
+    wanted: &TearDown,
+    view: View,
+    pods: &mut BTreeSet<String>,
+) -> Result<usize, Swept> {
     let path = format!(
-        "/api/v1/namespaces/{namespace}/pods?labelSelector={selector}%3D{}&limit={BATCH}",
-        wanted.job
+        "{}?labelSelector={}%3D{}&limit={BATCH}{}",
+        objects::collection("pods", wanted.namespace.as_str()),
+        JOB_LABEL.replace('/', "%2F"),
+        wanted.job,
+        if view == View::Cached { "&resourceVersion=0" } else { "" }
     );
     let options = json!({
         "apiVersion": "v1", "kind": "DeleteOptions",
         "gracePeriodSeconds": POD_GRACE, "propagationPolicy": "Background",
     });
-    let failed = |problem: String| bounded(&format!("pods of job {} in {namespace}: {problem}", wanted.job));
-    let answer = api.delete(&path, &options).await.map_err(|fault| failed(fault.to_string()))?;
+    let told =
+        |problem: String| bounded(&format!("pods of job {} in {}: {problem}", wanted.job, wanted.namespace));
+    let unreachable = |fault: Fault| Swept::Unreachable(told(fault.to_string()));
+    let answer = api.delete(&path, &options).await.map_err(unreachable)?;
     match answer.status {
         StatusCode::NOT_FOUND => Ok(0),
         status if status.is_success() => {
-            let list: Value = answer.object().map_err(|fault| failed(fault.to_string()))?;
-            let count = list.get("items").and_then(Value::as_array).map_or(0, Vec::len);
-            Ok(u32::try_from(count).unwrap_or(u32::MAX))
+            let list: Deleted = answer.object().map_err(unreachable)?;
+            let items = list.items.unwrap_or_default();
+            let count = items.len();
+            pods.extend(items.into_iter().map(|item| item.metadata.uid));
+            Ok(count)
         }
-        status => Err(failed(format!("{} {}", status.as_u16(), answer.message()))),
+        status if status.is_server_error() => Err(Swept::Unreachable(told(said(&answer)))),
+        _ => Err(Swept::Refused(told(said(&answer)))),
     }
+}
+
+fn said(answer: &Answer) -> String {
+    format!("the API server answered {}: {}", answer.status.as_u16(), answer.message())
 }
 
 async fn remove(
     api: &Api,
-    what: &str,
-    path: &str,
+    wanted: &TearDown,
+    resource: &str,
     uid: Option<&str>,
     deadline: Instant,
 ) -> Result<(), String> {
-    let answer = loop {
-        match api.delete(path, &objects::delete_options(uid)).await {
-            Ok(answer) => break answer,
-            Err(fault) if Instant::now() >= deadline => return Err(bounded(&format!("{what}: {fault}"))),
-            Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
+    let name = wanted.job.object_name();
+    let path = format!("{}/{name}", objects::collection(resource, wanted.namespace.as_str()));
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let transient = match try_remove(api, wanted, &path, uid).await {
+            Ok(answer) => match answer.status {
+                StatusCode::NOT_FOUND => return Ok(()),
+                status if status.is_success() => return Ok(()),
+                // The precondition: an object of that name made by somebody else [86].
+                StatusCode::CONFLICT => return Err(foreign()),
+                status if status.is_server_error() => said(&answer),
+                _ => return Err(said(&answer)),
+            },
+            Err(Removed::Foreign) => return Err(foreign()),
+            Err(Removed::Failed(fault)) => fault.to_string(),
+        };
+        if Instant::now() + pause >= deadline {
+            return Err(transient);
         }
-    };
-    match answer.status {
-        StatusCode::NOT_FOUND => Ok(()),
-        status if status.is_success() => Ok(()),
-        StatusCode::CONFLICT => {
-            Err(bounded(&format!("{what} is not the object that was made for this job; it is left alone")))
-        }
-        status => Err(bounded(&format!("{what}: {} {}", status.as_u16(), answer.message()))),
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(MAX_PAUSE);
     }
+}
+
+fn foreign() -> String {
+    "is not the object that was made for this job; it is left alone".to_owned()
+}
+
+enum Removed {
+    Foreign,
+    Failed(Fault),
+}
+
+/// One delete. Without a known uid, the object is looked at first, and its uid is the precondition then.
+async fn try_remove(api: &Api, wanted: &TearDown, path: &str, uid: Option<&str>) -> Result<Answer, Removed> {
+    if uid.is_some() {
+        return api.delete(path, &objects::delete_options(uid)).await.map_err(Removed::Failed);
+    }
+    let answer = api.get(path).await.map_err(Removed::Failed)?;
+    if !answer.status.is_success() {
+        return Ok(answer);
+    }
+    let found: Value = answer.object().map_err(Removed::Failed)?;
+    let label = format!("/metadata/labels/{}", JOB_LABEL.replace('/', "~1"));
+    if text(&found, &label) != wanted.job.as_str() {
+        return Err(Removed::Foreign);
+    }
+    let uid = text(&found, "/metadata/uid");
+    api.delete(path, &objects::delete_options(Some(uid))).await.map_err(Removed::Failed)
 }

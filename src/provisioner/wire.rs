@@ -7,6 +7,7 @@ use spark_submit_as::protocol::{self, Reply, Request, SOCKET_FD};
 use spark_submit_as::sys::inherited;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use zeroize::Zeroizing;
 
 use crate::fault::Fault;
 
@@ -22,6 +23,12 @@ impl Wire {
         UnixStream::from_std(stream).map(Self).map_err(broken)
     }
 
+    /// Another socket.
+    #[cfg(test)]
+    pub fn of(stream: UnixStream) -> Self {
+        Self(stream)
+    }
+
     /// The next request; none when the supervisor has closed.
     pub async fn request(&mut self) -> Result<Option<Request>, Fault> {
         let mut prefix = [0; 4];
@@ -29,7 +36,7 @@ impl Wire {
             return Ok(None);
         }
         let length = protocol::announced(prefix).map_err(|error| Fault::protocol(&error.to_string()))?;
-        let mut body = vec![0; length];
+        let mut body = Zeroizing::new(vec![0; length]); // Spark's RPC secret is in it
         if self.0.read_exact(&mut body).await.is_err() {
             return Ok(None);
         }
@@ -39,6 +46,7 @@ impl Wire {
     /// Sends a reply.
     pub async fn reply(&mut self, reply: &Reply) -> Result<(), Fault> {
         let frame = protocol::encode(reply).map_err(|error| Fault::protocol(&error.to_string()))?;
+        let frame = Zeroizing::new(frame); // a token is in it
         self.0.write_all(&frame).await.map_err(|_| Fault::protocol("the supervisor is gone"))
     }
 
