@@ -65,8 +65,8 @@ impl Thief {
         Self { arguments: vec!["-H".into(), format!("Authorization: Bearer {token}")], _files: Vec::new() }
     }
 
-    /// The provisioner's name with every right that RBAC can give: what holds it now is the fence alone.
-    pub fn fenced_administrator() -> Self {
+    /// A name that a fence knows, with every right that RBAC can give: what holds it is the fence alone.
+    pub fn administrator_called(name: &str) -> Self {
         let config = kubectl(&["config", "view", "--raw", "--minify", "-o", "json"]);
         let config: Value = serde_json::from_str(&config).unwrap();
         let mut arguments = Vec::new();
@@ -79,8 +79,8 @@ impl Thief {
             arguments.extend([option.to_owned(), file.path.to_str().unwrap().to_owned()]);
             files.push(file);
         }
-        for header in ["Impersonate-User: spark-submit-as-provisioner", "Impersonate-Group: system:masters"] {
-            arguments.extend(["-H".to_owned(), header.to_owned()]);
+        for header in [format!("Impersonate-User: {name}"), "Impersonate-Group: system:masters".to_owned()] {
+            arguments.extend(["-H".to_owned(), header]);
         }
         Self { arguments, _files: files }
     }
@@ -234,7 +234,8 @@ impl Drop for TestObject {
 pub struct Identity {
     pub token: String,
     pub namespace: String,
-    _guards: (Option<TestObject>, TestNamespace),
+    guards: Vec<TestObject>,
+    _namespace: TestNamespace,
 }
 
 impl Identity {
@@ -244,7 +245,7 @@ impl Identity {
         let name = namespace.0.clone();
         kubectl(&["create", "serviceaccount", "provisioner", "-n", &name]);
         let token = kubectl(&["create", "token", "provisioner", "-n", &name]).trim().to_owned();
-        Self { token, namespace: name, _guards: (None, namespace) }
+        Self { token, namespace: name, guards: Vec::new(), _namespace: namespace }
     }
 
     /// With a ClusterRole everywhere, as the ClusterRoleBinding of provisioner.yaml gives it.
@@ -252,12 +253,37 @@ impl Identity {
         let mut identity = Self::without_rights();
         let subjects =
             json!([{"kind": "ServiceAccount", "name": "provisioner", "namespace": identity.namespace}]);
-        identity._guards.0 = Some(TestObject::applied(&json!({
+        identity.guards.push(TestObject::applied(&json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
             "metadata": {"name": identity.namespace},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
             "subjects": subjects,
         })));
+        identity
+    }
+
+    /// With the shipped role and a copy of the tree's own fence that names it, and its namespace's name as a user.
+    pub fn fenced() -> Self {
+        let mut identity = Self::unfenced("spark-submit-as-provisioner");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/kubernetes/fence.yaml");
+        let text = fs::read_to_string(source).unwrap();
+        let shipped =
+            r#"["system:serviceaccount:spark-submit-as:provisioner", "spark-submit-as-provisioner"]"#;
+        assert!(text.contains(shipped), "the fence names other users");
+        let name = &identity.namespace;
+        let own = format!(r#"["system:serviceaccount:{name}:provisioner", "{name}"]"#);
+        let text = text
+            .replace(shipped, &own)
+            .replace("spark-submit-as-fence", &format!("spark-submit-as-fence-{name}"));
+        for document in text.split("\n---\n") {
+            let object: Value = serde_yaml::from_str(document).unwrap();
+            identity.guards.push(TestObject::applied(&object));
+        }
+        let account =
+            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "ssa-job-probe"}});
+        let path = "/api/v1/namespaces/kube-system/serviceaccounts?dryRun=All";
+        let thief = identity.thief();
+        until("the fence stands", || thief.ask("POST", path, &account).fenced());
         identity
     }
 

@@ -167,6 +167,12 @@ impl Arena {
             let body = with(token_request(), "/spec/boundObjectRef", reference);
             table.post(Stop::Server, &format!("token bound to a foreign {kind}"), &path, body);
         }
+        let node = kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"]);
+        let reference = json!({"apiVersion": "v1", "kind": "Node", "name": node});
+        let body = with(token_request(), "/spec/boundObjectRef", reference);
+        table.post(Stop::Fence, "token bound to a node", &path, body);
+        let body = with(token_request(), "/spec/audiences", json!(["vault"]));
+        table.post(Stop::Fence, "token for somebody other than the API server", &path, body);
         let upper = path.replace("ssa-job-victim", "SSA-JOB-victim");
         table.post(Stop::Server, "token of an account in other case", &upper, token_request());
     }
@@ -306,6 +312,16 @@ impl Arena {
                                           "labels": {"spark-submit-as/managed": "false"}}),
             ),
             ("without owner", json!({"name": "ssa-test-evil", "labels": managed})),
+            (
+                "without pod security",
+                json!({"name": "ssa-test-evil", "annotations": owner,
+                                            "labels": {"spark-submit-as/managed": "true"}}),
+            ),
+            (
+                "whose pods may be privileged",
+                json!({"name": "ssa-test-evil", "annotations": owner,
+                "labels": {"spark-submit-as/managed": "true", "pod-security.kubernetes.io/enforce": "privileged"}}),
+            ),
             ("of the cluster's names", json!({"name": "kube-evil", "labels": managed, "annotations": owner})),
             ("with a generated name", json!({"generateName": "ssa-test-evil-"})),
             (
