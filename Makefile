@@ -17,7 +17,7 @@ export SSA_PROVISIONER = $(LIBEXEC)
 export SSA_RUN_DIR     = $(RUNDIR)
 export SSA_STATE_DIR   = $(STATEDIR)
 
-.PHONY: build install demo test bench docs check
+.PHONY: build install demo test bench docs bed-down
 
 build:
 	$(CARGO) build --release --locked
@@ -48,3 +48,6 @@ test:
 
 bench:
 	benches/run
+
+bed-down:
+	tests/bed/down

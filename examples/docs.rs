@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::{Command, CommandFactory};
+use clap::{Arg, ArgAction, Command, CommandFactory};
 use clap_complete::{Shell, generate};
 use serde_json::Value;
 use spark_submit_as::cli::Cli;
@@ -65,21 +65,30 @@ fn prose(text: &str) -> String {
     out
 }
 
+/// A page's first lines. Without a date: pages are made again and again from the same definitions.
+fn title(name: &str, section: u8, volume: &str) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    format!(
+        ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n.TH {name} {section} \"\" \"spark-submit-as {version}\" \"{volume}\"\n"
+    )
+}
+
 fn command_page() -> Result<String, Box<dyn Error>> {
     let mut command = Cli::command();
     command.build();
-    let man = clap_mangen::Man::new(command.clone())
-        .title("SPARK-SUBMIT-AS")
-        .section("8")
-        .source(concat!("spark-submit-as ", env!("CARGO_PKG_VERSION")))
-        .manual("System Manager's Manual");
-    let mut page = Vec::new();
-    man.render_title(&mut page)?;
-    man.render_name_section(&mut page)?;
-    man.render_synopsis_section(&mut page)?;
-    man.render_description_section(&mut page)?;
-    man.render_options_section(&mut page)?;
-    let mut page = String::from_utf8(page)?;
+    let man = clap_mangen::Man::new(command.clone());
+    let mut name = Vec::new();
+    man.render_name_section(&mut name)?;
+    let mut page = title("SPARK-SUBMIT-AS", 8, "System Manager's Manual") + &String::from_utf8(name)?;
+    page += ".SH SYNOPSIS\n";
+    synopsis(&command, "", &mut page);
+    // The first paragraph of the long text is the name section's line.
+    let about = text(command.get_long_about());
+    let description = about.split_once("\n\n").map_or(about.as_str(), |(_, rest)| rest);
+    page += &format!(".SH DESCRIPTION\n{}\n", prose(description));
+    let mut options = Vec::new();
+    man.render_options_section(&mut options)?;
+    page += &String::from_utf8(options)?;
     page += ".SH VERBS\n";
     verbs(&command, "", &mut page);
     page += EXIT_STATUS;
@@ -91,6 +100,38 @@ fn command_page() -> Result<String, Box<dyn Error>> {
     Ok(page)
 }
 
+/// One line for each verb, without the options that every verb has.
+fn synopsis(command: &Command, above: &str, page: &mut String) {
+    for verb in command.get_subcommands() {
+        let name = format!("{above}{}", verb.get_name());
+        if verb.has_subcommands() {
+            synopsis(verb, &format!("{name} "), page);
+            continue;
+        }
+        *page += &format!(".HP\n\\fBspark\\-submit\\-as {}\\fR", roff(&name));
+        for option in own_options(verb) {
+            let names = option.get_value_names().filter(|_| option.get_action().takes_values());
+            let value = names.and_then(|names| names.first()).map(|name| name.as_str()).unwrap_or_default();
+            let repeated = matches!(option.get_action(), ArgAction::Append) && !option.is_last_set();
+            let dots = if repeated { "..." } else { "" };
+            *page += &match (option.get_long(), option.is_last_set()) {
+                (Some(long), _) if value.is_empty() => format!(" [\\fB{}\\fR]", roff(&format!("--{long}"))),
+                (Some(long), _) => {
+                    format!(" [\\fB{}\\fR\\ \\fI{}\\fR]{dots}", roff(&format!("--{long}")), roff(value))
+                }
+                (None, true) => format!(" \\fB\\-\\-\\fR \\fI{}\\fR...", roff(value)),
+                (None, false) => format!(" [\\fI{}\\fR]", roff(value)),
+            };
+        }
+        page.push('\n');
+    }
+}
+
+/// What a verb takes besides the options that all have.
+fn own_options(verb: &Command) -> impl Iterator<Item = &Arg> {
+    verb.get_arguments().filter(|option| !option.is_global_set() && option.get_id() != "help")
+}
+
 fn verbs(command: &Command, above: &str, page: &mut String) {
     for verb in command.get_subcommands() {
         let name = format!("{above}{}", verb.get_name());
@@ -99,9 +140,7 @@ fn verbs(command: &Command, above: &str, page: &mut String) {
             continue;
         }
         *page += &format!(".SS {}\n{}\n", roff(&name), prose(&text(verb.get_about())));
-        for option in
-            verb.get_arguments().filter(|option| !option.is_global_set() && option.get_id() != "help")
-        {
+        for option in own_options(verb) {
             let value = option
                 .get_value_names()
                 .filter(|_| option.get_action().takes_values())
@@ -111,11 +150,8 @@ fn verbs(command: &Command, above: &str, page: &mut String) {
             let spelled: Vec<String> = short.into_iter().chain(long).collect();
             let value = value.map(|value| format!("\\fI{}\\fR", roff(&value))).unwrap_or_default();
             let before = if option.is_last_set() { "\\-\\- " } else { "" };
-            *page += &format!(
-                ".TP\n{before}{} {value}\n{}\n",
-                spelled.join(", "),
-                prose(&text(option.get_help()))
-            );
+            let head = format!("{before}{} {value}", spelled.join(", "));
+            *page += &format!(".TP\n{}\n{}\n", head.trim(), prose(&text(option.get_help())));
         }
     }
 }
@@ -126,7 +162,10 @@ fn text(help: Option<&clap::builder::StyledStr>) -> String {
 
 const EXIT_STATUS: &str = ".SH EXIT STATUS
 A job's own exit status is passed on; a job that a signal ended ends this program by the same signal.
-The program's own refusals and failures have one number each:
+The program's own refusals and failures have one number each, and its last line on standard error ends with the name and
+the number in brackets. A job may end with such a number itself.
+.PP
+What is left of a job that ran is told as a warning that names 224; the job's own exit status is passed on all the same.
 ";
 
 const REST: &str = r#".SH REQUEST FILE
@@ -140,7 +179,11 @@ A JSON object with any of
 (an object of strings: Spark settings, which go into a file that only the end\-user can read),
 .BR stage ,
 .B arguments
-(arrays of strings). At most 1 MiB.
+(arrays of strings). At most 1 MiB. What the command line gives must not be in the file as well; the files of
+.B \-\-stage
+and
+.B stage
+add up.
 .SH FILES
 .TP
 .I /etc/spark-submit-as/config.yaml
@@ -159,7 +202,10 @@ HUP, INT, QUIT and TERM are passed on to the job's process group once; KILL foll
 USR1 and USR2 are passed on. When the calling process dies, the job is ended.
 .SH EXAMPLES
 .nf
-sudo \-n spark\-submit\-as run \-\-user alice \-\-profile per\-user \-\- \-\-class org.example.Job local:///app.jar 1000
+sudo \-n spark\-submit\-as run \-\-user alice \-\-profile per\-user \e
+    \-\- \-\-class org.example.Job local:///app.jar 1000
+sudo \-n spark\-submit\-as run \-\-user alice \-\-profile per\-user \e
+    \-\-stage /home/dssuser/job.py \-\- /home/dssuser/job.py
 sudo \-n spark\-submit\-as run \-\-request /home/dssuser/job.json
 .fi
 .SH SEE ALSO
@@ -168,17 +214,73 @@ sudo \-n spark\-submit\-as run \-\-request /home/dssuser/job.json
 .BR sudoers (5)
 "#;
 
+const EXAMPLE: &str = include_str!("config.yaml");
+
+const CONFIGURATION_ABOUT: &str = r#"YAML, UTF\-8, at most 1 MiB. An unknown or repeated key is refused, and so is a file
+that somebody other than root can change. Durations are a whole number and one of s, m, h, d, from 1s to 7d.
+.B spark\-submit\-as config validate
+looks at a file,
+.B config show
+prints it with its defaults,
+.B config schema
+prints its JSON Schema. The sections below have the keys of each object in alphabetical order;
+.I NAME
+stands for a name of your choice,
+.B []
+for an entry of a list.
+"#;
+
+const CONFIGURATION_REST: &str = r#".SH ADMIN PROPERTIES
+The file of
+.B users.properties
+is YAML and root's own, with two tables:
+.B logins
+(login, property, value) and
+.B groups
+(UNIX group, property, value). A login's own value wins. Groups of one user that differ in a value are refused.
+.PP
+.nf
+logins:
+  alice: {k8sNS: team\-a}
+groups:
+  sales: {k8sNS: team\-sales}
+.fi
+.SH NAMESPACES
+.B ${dssUserLogin}
+and
+.B ${login}
+are the login,
+.B ${user}
+its UNIX account,
+.B ${group}
+the account's primary group,
+.B ${projectKey}
+what
+.B \-\-project
+says, and
+.B ${adminProperty:X}
+the admin property X. A value that is missing refuses the job.
+.PP
+A name that is a DNS label and holds at most one variable is used as it is. Any other gets a readable part and 20
+hexadecimal digits of a hash over the template and the exact values, so that two values never give one namespace.
+.B default
+and
+.B kube\-*
+are refused. A namespace is used only with the label spark\-submit\-as/managed=true and the annotation
+spark\-submit\-as/owner that
+.B run \-\-dry\-run
+prints.
+"#;
+
 fn configuration_page() -> String {
     let schema = schemars::schema_for!(Config).to_value();
-    let mut page = format!(
-        ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n.TH SPARK-SUBMIT-AS.YAML 5 \"\" \"spark-submit-as {}\" \"File Formats Manual\"\n",
-        env!("CARGO_PKG_VERSION")
-    );
+    let mut page = title("SPARK-SUBMIT-AS.YAML", 5, "File Formats Manual");
     page +=
         ".SH NAME\nspark\\-submit\\-as.yaml \\- configuration of spark\\-submit\\-as(8)\n.SH DESCRIPTION\n";
-    page += "YAML 1.1, UTF\\-8, at most 1 MiB. An unknown or repeated key is refused. Durations are a whole number and \
-             one of s, m, h, d.\n";
+    page += CONFIGURATION_ABOUT;
     section(&schema, &schema, "", &mut page, 0);
+    page += CONFIGURATION_REST;
+    page += &format!(".SH EXAMPLE\n.nf\n{}\n.fi\n", roff(EXAMPLE.trim_end()));
     page += ".SH SEE ALSO\n.BR spark-submit-as (8)\n";
     page
 }
@@ -242,7 +344,9 @@ fn choices(target: &Value) -> Option<String> {
             .filter_map(|one| {
                 let word = one.get("const").and_then(Value::as_str)?;
                 let about = one.get("description").and_then(Value::as_str).unwrap_or_default();
-                Some(format!("`{word}` ({})", about.trim_end_matches('.')))
+                let about = about.trim_end_matches('.');
+                // A word that is its own description.
+                Some(if about == word { format!("`{word}`") } else { format!("`{word}` ({about})") })
             })
             .collect(),
         _ => return None,

@@ -340,7 +340,9 @@ fn checklist_78_79_signals_are_relayed_and_a_deaf_job_is_killed() {
         "--",
         "job.py",
     ]));
-    running.job();
+    let (_, driver) = running.job();
+    let ignores_term = |mask: &str| u64::from_str_radix(mask, 16).unwrap() & (1 << (libc::SIGTERM - 1)) != 0;
+    until("the job ignores TERM", || ignores_term(&status_field(driver, "SigIgn")));
     std::process::Command::new("kill").arg(running.child.id().to_string()).status().unwrap();
     let ended = running.end();
     assert_eq!(ended.status.signal(), Some(libc::SIGKILL), "{ended:?}");

@@ -1,150 +1,191 @@
-//! The executors' pod template: owned by the job's account, without a token, fit for Pod Security `restricted`.
+//! The pod template of executors.
 //!
-//! What Spark keeps of a template in client mode (labels, ownerReferences, account, security contexts) is measured;
-//! name and namespace are overwritten by it.
+//! In client mode Spark keeps a template's owner references, labels, security contexts and
+//! `automountServiceAccountToken` (`KubernetesExecutorBuilder`); it overwrites name and namespace. The owner
+//! reference makes "delete the job's account" remove the pods; the rest is what Pod Security `restricted` asks.
 
 use serde_json::{Map, Value, json};
 
+use super::keys::EXECUTOR_CONTAINER;
+use crate::exit::ExitCode;
 use crate::policy::names::JobId;
 use crate::protocol::{EXECUTOR_ACCOUNT, JOB_LABEL};
 
-/// Name of the container that Spark's executor becomes.
-pub const CONTAINER: &str = "executor";
-/// Largest administrator's template in bytes.
-const MAX: usize = 256 * 1024;
+/// Largest template of an administrator.
+pub const MAX_BYTES: usize = 256 * 1024;
+/// Deepest nesting of one.
+pub const MAX_DEPTH: usize = 32;
+/// Most values in one, aliases counted as often as they are used.
+pub const MAX_VALUES: usize = 16 * 1024;
 
 /// Why an administrator's template cannot be used. Its text is not repeated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
-    /// Too large.
-    #[error("it has more than {MAX} bytes")]
+    /// Larger, deeper or with more values than is taken.
+    #[error(
+        "the executor pod template is too large: at most {MAX_BYTES} bytes, {MAX_DEPTH} levels and {MAX_VALUES} \
+         values are taken"
+    )]
     TooLarge,
-    /// Not YAML, or not a mapping where one must be.
-    #[error("it is not the YAML of a Pod")]
+    /// Not YAML, or not one document with text as keys.
+    #[error(
+        "line {line} of the executor pod template is not valid YAML, or the file is not a single document"
+    )]
+    NotYaml {
+        /// Line, from 1; 0 when unknown.
+        line: usize,
+    },
+    /// Not a v1 Pod.
+    #[error("the executor pod template is not a Pod: it needs apiVersion v1 and kind Pod")]
     NotAPod,
+    /// A field has another type than a Pod's.
+    #[error("{field} of the executor pod template has the wrong type: a Pod has {wanted} there")]
+    Field {
+        /// Path of the field.
+        field: String,
+        /// What it should be.
+        wanted: &'static str,
+    },
+    /// Runs as root.
+    #[error("{field} of the executor pod template is 0: executors do not run as root; name another uid")]
+    Root {
+        /// Path of the field.
+        field: String,
+    },
 }
 
-/// The template as JSON, which is YAML. An administrator's own is the start; the wrapper's fields win.
+impl TemplateError {
+    /// The wrapper's exit code for it.
+    #[must_use]
+    pub fn code(&self) -> ExitCode {
+        ExitCode::ConfigInvalid
+    }
+}
+
+/// The template as JSON, which is YAML.
+///
+/// The administrator's template comes first, our fields win. Spark's container is the one named
+/// [`EXECUTOR_CONTAINER`], else the first.
 ///
 /// # Errors
-/// [`TemplateError`].
+/// [`TemplateError`] about the administrator's template.
 pub fn executor_pod_template(
     job: &JobId,
+    account_name: &str,
     account_uid: &str,
     admin: Option<&[u8]>,
 ) -> Result<String, TemplateError> {
     let mut pod = match admin {
-        None => json!({"apiVersion": "v1", "kind": "Pod"}),
-        Some(text) if text.len() > MAX => return Err(TemplateError::TooLarge),
-        Some(text) => serde_yaml::from_slice(text).map_err(|_| TemplateError::NotAPod)?,
+        Some(text) => read(text)?,
+        None => Map::new(),
     };
-    if pod.get("kind") != Some(&json!("Pod")) || pod.get("apiVersion") != Some(&json!("v1")) {
-        return Err(TemplateError::NotAPod);
+    pod.insert("apiVersion".into(), "v1".into());
+    pod.insert("kind".into(), "Pod".into());
+    // Left by an export with kubectl, and no part of a template.
+    pod.remove("status");
+
+    let metadata = object(&mut pod, "metadata", "metadata")?;
+    for name in ["name", "generateName", "namespace", "uid", "resourceVersion", "finalizers"] {
+        metadata.remove(name);
     }
-    let metadata = object(&mut pod, "metadata")?;
-    object_in(metadata, "labels")?.insert(JOB_LABEL.into(), json!(job.as_str()));
-    metadata.insert(
-        "ownerReferences".into(),
-        json!([{"apiVersion": "v1", "kind": "ServiceAccount", "name": job.object_name(), "uid": account_uid}]),
-    );
-    let spec = object(&mut pod, "spec")?;
-    spec.insert("serviceAccountName".into(), json!(EXECUTOR_ACCOUNT));
-    spec.insert("automountServiceAccountToken".into(), json!(false));
-    let security = object_in(spec, "securityContext")?;
-    security.insert("runAsNonRoot".into(), json!(true));
-    security.entry("seccompProfile").or_insert(json!({"type": "RuntimeDefault"}));
-    if spec.get("containers").is_none_or(Value::is_null) {
-        spec.insert("containers".into(), json!([{"name": CONTAINER}]));
+    object(metadata, "labels", "metadata.labels")?.insert(JOB_LABEL.into(), job.as_str().into());
+    let owner =
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "name": account_name, "uid": account_uid});
+    metadata.insert("ownerReferences".into(), Value::Array(vec![owner]));
+
+    let spec = object(&mut pod, "spec", "spec")?;
+    spec.remove("serviceAccount");
+    spec.insert("serviceAccountName".into(), EXECUTOR_ACCOUNT.into());
+    spec.insert("automountServiceAccountToken".into(), false.into());
+    secure(object(spec, "securityContext", "spec.securityContext")?, "spec.securityContext")?;
+
+    let containers = executor_first(spec)?;
+    let Some(executor) = containers.first_mut().and_then(Value::as_object_mut) else {
+        return Err(wrong("spec.containers", "a list of containers"));
+    };
+    executor.insert("name".into(), EXECUTOR_CONTAINER.into());
+    let field = "the executor container's securityContext";
+    let security = object(executor, "securityContext", field)?;
+    secure(security, field)?;
+    security.remove("privileged");
+    security.remove("procMount");
+    security.insert("allowPrivilegeEscalation".into(), false.into());
+    security.insert("capabilities".into(), json!({"drop": ["ALL"]}));
+    Ok(Value::Object(pod).to_string())
+}
+
+fn read(text: &[u8]) -> Result<Map<String, Value>, TemplateError> {
+    if text.len() > MAX_BYTES {
+        return Err(TemplateError::TooLarge);
     }
-    let containers =
-        spec.get_mut("containers").and_then(Value::as_array_mut).ok_or(TemplateError::NotAPod)?;
-    // Spark's executor becomes the container of that name; without one, the first is it, as in Spark itself.
-    if !containers.iter().any(|container| container.get("name") == Some(&json!(CONTAINER))) {
-        let first = containers.first_mut().and_then(Value::as_object_mut).ok_or(TemplateError::NotAPod)?;
-        first.insert("name".into(), json!(CONTAINER));
+    let pod: Value = serde_yaml::from_slice(text).map_err(|error| TemplateError::NotYaml {
+        line: error.location().map_or(0, |location| location.line()),
+    })?;
+    let mut values = MAX_VALUES;
+    if !fits(&pod, MAX_DEPTH, &mut values) {
+        return Err(TemplateError::TooLarge);
     }
-    for kind in ["containers", "initContainers"] {
-        for container in spec.get_mut(kind).and_then(Value::as_array_mut).into_iter().flatten() {
-            let container = container.as_object_mut().ok_or(TemplateError::NotAPod)?;
-            let security = object_in(container, "securityContext")?;
-            security.insert("allowPrivilegeEscalation".into(), json!(false));
-            security.insert("capabilities".into(), json!({"drop": ["ALL"]}));
-            security.remove("privileged");
+    match pod {
+        Value::Object(pod)
+            if pod.get("apiVersion") == Some(&json!("v1")) && pod.get("kind") == Some(&json!("Pod")) =>
+        {
+            Ok(pod)
         }
+        _ => Err(TemplateError::NotAPod),
     }
-    Ok(pod.to_string())
 }
 
-fn object<'a>(value: &'a mut Value, key: &str) -> Result<&'a mut Map<String, Value>, TemplateError> {
-    object_in(value.as_object_mut().ok_or(TemplateError::NotAPod)?, key)
+fn fits(value: &Value, depth: usize, values: &mut usize) -> bool {
+    let (Some(depth), Some(left)) = (depth.checked_sub(1), values.checked_sub(1)) else { return false };
+    *values = left;
+    match value {
+        Value::Array(list) => list.iter().all(|value| fits(value, depth, values)),
+        Value::Object(map) => map.values().all(|value| fits(value, depth, values)),
+        _ => true,
+    }
 }
 
-fn object_in<'a>(
-    map: &'a mut Map<String, Value>,
-    key: &str,
+fn wrong(field: &str, wanted: &'static str) -> TemplateError {
+    TemplateError::Field { field: field.to_owned(), wanted }
+}
+
+/// The object under `name`, made when it is missing or null.
+fn object<'a>(
+    parent: &'a mut Map<String, Value>,
+    name: &str,
+    field: &str,
 ) -> Result<&'a mut Map<String, Value>, TemplateError> {
-    let value = map.entry(key).or_insert(Value::Null);
+    let value = parent.entry(name).or_insert(Value::Null);
     if value.is_null() {
-        *value = json!({});
+        *value = Value::Object(Map::new());
     }
-    value.as_object_mut().ok_or(TemplateError::NotAPod)
+    value.as_object_mut().ok_or_else(|| wrong(field, "a mapping"))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn made(admin: Option<&str>) -> Result<Value, TemplateError> {
-        let job = JobId::from_random([7; 10]);
-        let text = executor_pod_template(&job, "uid-1", admin.map(str::as_bytes))?;
-        Ok(serde_json::from_str(&text).expect("JSON"))
+/// The containers, Spark's first.
+fn executor_first(spec: &mut Map<String, Value>) -> Result<&mut Vec<Value>, TemplateError> {
+    let value = spec.entry("containers").or_insert(Value::Null);
+    if value.is_null() {
+        *value = Value::Array(Vec::new());
     }
-
-    #[test]
-    fn executors_are_owned_by_the_job_and_have_no_token() {
-        let pod = made(None).expect("template");
-        assert_eq!(pod["spec"]["serviceAccountName"], EXECUTOR_ACCOUNT);
-        assert_eq!(pod["spec"]["automountServiceAccountToken"], false);
-        assert_eq!(pod["metadata"]["ownerReferences"][0]["uid"], "uid-1");
-        assert!(pod["metadata"]["ownerReferences"][0].get("blockOwnerDeletion").is_none());
-        let security = &pod["spec"]["containers"][0]["securityContext"];
-        assert_eq!(security["capabilities"]["drop"][0], "ALL");
-        assert_eq!(security["allowPrivilegeEscalation"], false);
+    let list = value.as_array_mut().ok_or_else(|| wrong("spec.containers", "a list of containers"))?;
+    if list.is_empty() {
+        list.push(json!({}));
     }
+    let name = json!(EXECUTOR_CONTAINER);
+    let at = list.iter().position(|container| container.get("name") == Some(&name)).unwrap_or(0);
+    list.swap(0, at);
+    Ok(list)
+}
 
-    #[test]
-    fn an_administrators_template_stays_and_the_wrappers_fields_win() {
-        let pod = made(Some(
-            "apiVersion: v1\nkind: Pod\nmetadata: {labels: {team: a, spark-submit-as/job: other}, ownerReferences: [{name: x}]}\n\
-             spec:\n  nodeSelector: {disk: ssd}\n  serviceAccountName: admin\n  automountServiceAccountToken: true\n\
-             \x20 containers: [{name: main, image: i, securityContext: {privileged: true, capabilities: {add: [ALL]}}}, {name: side}]\n",
-        ))
-        .expect("template");
-        assert_eq!(pod["spec"]["nodeSelector"]["disk"], "ssd");
-        assert_eq!(pod["metadata"]["labels"]["team"], "a");
-        assert_ne!(pod["metadata"]["labels"]["spark-submit-as/job"], "other");
-        assert_eq!(pod["metadata"]["ownerReferences"][0]["kind"], "ServiceAccount");
-        assert_eq!(pod["spec"]["serviceAccountName"], EXECUTOR_ACCOUNT);
-        assert_eq!(pod["spec"]["containers"][0]["name"], CONTAINER);
-        assert!(pod["spec"]["containers"][0]["securityContext"].get("privileged").is_none());
-        assert_eq!(pod["spec"]["containers"][1]["securityContext"]["capabilities"], json!({"drop": ["ALL"]}));
+/// What pods and containers have in common in a security context.
+fn secure(context: &mut Map<String, Value>, field: &str) -> Result<(), TemplateError> {
+    if context.get("runAsUser").and_then(Value::as_i64) == Some(0) {
+        return Err(TemplateError::Root { field: format!("{field}.runAsUser") });
     }
-
-    #[test]
-    fn what_is_no_pod_is_refused_without_its_text() {
-        for text in [
-            "",
-            "x",
-            "- a",
-            "apiVersion: v1\nkind: Secret",
-            "kind: Pod",
-            "apiVersion: v1\nkind: Pod\nspec: []",
-            "apiVersion: v1\nkind: Pod\nspec: {containers: [1]}",
-            "a: [verysecret",
-        ] {
-            let error = made(Some(text)).expect_err(text);
-            assert!(!error.to_string().contains("verysecret"));
-        }
-        assert_eq!(made(Some(&"#".repeat(MAX + 1))), Err(TemplateError::TooLarge));
-    }
+    context.insert("runAsNonRoot".into(), true.into());
+    context.insert("seccompProfile".into(), json!({"type": "RuntimeDefault"}));
+    // Unconfined profiles and other users' labels; `restricted` has no use for them.
+    context.remove("appArmorProfile");
+    Ok(())
 }

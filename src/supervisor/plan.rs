@@ -7,20 +7,27 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::invocation::Invocation;
-use super::lookup::{self, Answer, Question, Record};
+use super::lookup::{self, Question, Record};
 use super::startup::{CallerUid, Given};
 use super::{Failure, load};
 use crate::exit::ExitCode;
 use crate::job::{EndUser, Scratch};
 use crate::policy::config::{Config, PodSecurity, Profile, Program, Staging, Timeouts};
-use crate::policy::identity::{self, Account, Caller, Known, Lock, RuleTrace};
+use crate::policy::identity::{self, Caller, RuleTrace};
 use crate::policy::names::{JobId, Login, UserName};
 use crate::policy::namespace::{self, Variables};
 use crate::policy::token::Token;
 use crate::protocol::{ClusterAccess, MANAGED_LABEL, NamespaceWanted, Provision, WireToken};
 use crate::spark;
 use crate::sys::process;
-use crate::sys::trusted::{self, Links};
+use crate::sys::trusted;
+
+mod accounts;
+mod spark_files;
+
+use accounts::{account, accounts, group_names, known};
+pub use spark_files::look_at_spark;
+use spark_files::spark_directory;
 
 /// Name of the executor pod template in the run directory.
 const POD_TEMPLATE: &str = "executor-pod.json";
@@ -30,10 +37,6 @@ const AUTH_SECRET: &str = "auth-secret";
 const PROPERTIES: &str = "spark.properties";
 /// Search path of the job when the profile sets none.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-/// Parts of Spark's directory that the program reads before any code of the end-user's runs [13].
-const SPARK_PARTS: [&str; 5] =
-    ["bin", "bin/spark-submit", "bin/spark-class", "bin/load-spark-env.sh", "jars"];
-
 /// Everything that a run needs to know.
 pub struct Plan {
     /// The job.
@@ -65,7 +68,7 @@ pub struct Plan {
     /// The Spark program.
     pub program: PathBuf,
     arguments: spark::Parsed,
-    properties: Option<Vec<u8>>,
+    properties: Vec<u8>,
     pod_template: Option<Vec<u8>>,
     auth_secret: String,
     /// Files to hand over, as the caller named them.
@@ -171,18 +174,19 @@ pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Pl
     };
     let namespace = namespace(config, profile, &variables)?;
 
-    let arguments = spark::parse(wanted.program, &wanted.arguments)
-        .map_err(|error| Failure::new(error.code(), error.to_string()))?;
-    check_settings(&wanted.conf, spark::Origin::Request)?;
-    check_settings(&profile.spark.defaults, spark::Origin::Profile)?;
-    check_settings(&profile.spark.enforced, spark::Origin::Profile)?;
-    let (program, defaults) = spark_directory(profile, wanted.program)?;
+    let argument = |error: spark::ArgumentError| Failure::new(error.code(), error.to_string());
+    spark::check_profile(&profile.spark)
+        .map_err(|error| Failure::new(ExitCode::ConfigInvalid, format!("the profile's `spark`: {error}")))?;
+    let (program, defaults, version) = spark_directory(profile, wanted.program)?;
+    let arguments = spark::parse(wanted.program, &wanted.arguments, version).map_err(argument)?;
+    spark::check_arguments(&arguments, &namespace.name).map_err(argument)?;
+    spark::keys::check_map(&wanted.conf, spark::Origin::Request, Some(&namespace.name)).map_err(argument)?;
     let pod_template = match &profile.spark.executor_pod_template {
         Some(path) => Some(load::bytes(path)?),
         None => None,
     };
-    let properties = spark::merge_properties(defaults.as_deref(), &profile.spark.defaults, &wanted.conf)
-        .map_err(|error| Failure::new(ExitCode::ArgumentRefused, error.to_string()))?;
+    let properties = spark::merge(defaults.as_deref(), &profile.spark.defaults, &wanted.conf)
+        .map_err(|error| Failure::new(error.code(), error.to_string()))?;
     distinct_names(&wanted.stage, config.staging.max_files)?;
     let random = process::random::<10>().map_err(Failure::doing(ExitCode::Internal, "getrandom"))?;
     let plan = Plan {
@@ -216,62 +220,6 @@ pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Pl
     Ok(plan)
 }
 
-/// One question for everything that the decision needs.
-fn accounts(config: &Config, user: &UserName) -> Result<Answer, Failure> {
-    let mut names: BTreeSet<String> = [user.as_str().to_owned(), config.provisioner.clone()].into();
-    names.extend(config.callers.iter().cloned());
-    names.extend(config.users.denied.iter().cloned());
-    let groups = config.users.allowed_groups.clone();
-    lookup::ask(
-        &Question { names: names.into_iter().collect(), groups, ..Question::default() },
-        config.timeouts.lookup,
-    )
-}
-
-fn group_names(config: &Config, record: &Record, needed: bool) -> Result<BTreeMap<u32, String>, Failure> {
-    if !needed {
-        return Ok(BTreeMap::new());
-    }
-    let mut gids = record.groups.clone();
-    gids.push(record.gid);
-    Ok(lookup::ask(&Question { gids, ..Question::default() }, config.timeouts.lookup)?.gids)
-}
-
-fn account(record: &Record) -> Result<Account, Failure> {
-    let lock = match (record.expired, record.locked) {
-        (true, _) => Some(Lock::Expired),
-        (_, true) => Some(Lock::Locked),
-        _ => None,
-    };
-    Ok(Account {
-        name: UserName::new(record.name.clone()).map_err(Failure::of(ExitCode::UserRefused))?,
-        uid: record.uid,
-        gid: record.gid,
-        groups: record.groups.clone(),
-        home: record.home.clone(),
-        shell: record.shell.clone(),
-        lock,
-    })
-}
-
-fn known(config: &Config, accounts: &Answer) -> Known {
-    let uids = |names: &[String]| -> BTreeSet<u32> {
-        names.iter().filter_map(|name| accounts.names.get(name)).map(|record| record.uid).collect()
-    };
-    let mut platform = uids(&config.callers);
-    platform.extend(uids(std::slice::from_ref(&config.provisioner)));
-    Known {
-        allowed_groups: config
-            .users
-            .allowed_groups
-            .iter()
-            .map(|group| (group.clone(), accounts.groups.get(group).copied()))
-            .collect(),
-        denied: uids(&config.users.denied),
-        platform,
-    }
-}
-
 fn namespace(config: &Config, profile: &Profile, variables: &Variables) -> Result<NamespaceWanted, Failure> {
     let resolved = namespace::resolve(&profile.namespace.template, variables)
         .map_err(|error| Failure::new(error.code(), error.to_string()))?;
@@ -299,44 +247,6 @@ fn pod_security_level(level: PodSecurity) -> &'static str {
     }
 }
 
-/// Looks at a profile's Spark directory, as a run does.
-///
-/// # Errors
-/// [`ExitCode::ProgramRefused`].
-pub fn look_at_spark(profile: &Profile) -> Result<(), Failure> {
-    profile.programs.iter().try_for_each(|program| spark_directory(profile, *program).map(|_| ()))
-}
-
-/// Looks at Spark's directory, and reads its spark-defaults.conf.
-fn spark_directory(profile: &Profile, program: Program) -> Result<(PathBuf, Option<Vec<u8>>), Failure> {
-    let refused = |error: trusted::TrustError| {
-        Failure::new(ExitCode::ProgramRefused, format!("{error} (configuration key spark_home)"))
-    };
-    let home = &profile.spark_home;
-    trusted::open_directory(home, Links::FollowRoots).map_err(refused)?;
-    for part in SPARK_PARTS {
-        let path = home.join(part);
-        if part.contains('/') {
-            trusted::open_file(&path, Links::FollowRoots).map_err(refused)?;
-        } else {
-            trusted::open_directory(&path, Links::FollowRoots).map_err(refused)?;
-        }
-    }
-    let file = home.join("bin").join(program.file_name());
-    trusted::open_file(&file, Links::FollowRoots).map_err(refused)?;
-    let directory = match profile.environment.set.get("SPARK_CONF_DIR") {
-        Some(directory) => PathBuf::from(directory),
-        None => home.join("conf"),
-    };
-    let defaults = directory.join("spark-defaults.conf");
-    let text = match trusted::open_file(&defaults, Links::FollowRoots) {
-        Ok(fd) => Some(trusted::read(fd, &defaults, 1 << 20).map_err(refused)?),
-        Err(trusted::TrustError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(refused(error)),
-    };
-    Ok((file, text))
-}
-
 fn distinct_names(stage: &[PathBuf], max_files: u32) -> Result<(), Failure> {
     let refused = |message: String| Err(Failure::new(ExitCode::InputRefused, message));
     if stage.len() > usize::try_from(max_files).unwrap_or(usize::MAX) {
@@ -353,13 +263,6 @@ fn distinct_names(stage: &[PathBuf], max_files: u32) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-fn check_settings(settings: &BTreeMap<String, String>, origin: spark::Origin) -> Result<(), Failure> {
-    settings.iter().try_for_each(|(key, value)| {
-        spark::check_setting(key, value.as_bytes(), origin)
-            .map_err(|error| Failure::new(error.code(), error.to_string()))
-    })
 }
 
 /// 256 random bits in hexadecimal.
@@ -419,11 +322,16 @@ impl Plan {
     /// # Errors
     /// [`ExitCode::ConfigInvalid`] when the administrator's pod template cannot be used.
     pub fn files(&self, account_uid: &str) -> Result<Vec<(&'static str, Vec<u8>)>, Failure> {
-        let template = spark::executor_pod_template(&self.job, account_uid, self.pod_template.as_deref())
-            .map_err(Failure::doing(ExitCode::ConfigInvalid, "executor_pod_template"))?;
+        let template = spark::executor_pod_template(
+            &self.job,
+            &self.job.object_name(),
+            account_uid,
+            self.pod_template.as_deref(),
+        )
+        .map_err(Failure::doing(ExitCode::ConfigInvalid, "executor_pod_template"))?;
         let mut files =
             vec![(POD_TEMPLATE, template.into_bytes()), (AUTH_SECRET, self.auth_secret.clone().into_bytes())];
-        files.extend(self.properties.clone().map(|text| (PROPERTIES, text)));
+        files.push((PROPERTIES, self.properties.clone()));
         Ok(files)
     }
 
@@ -445,7 +353,7 @@ impl Plan {
             driver_host: self.profile.spark.driver_host.clone().unwrap_or_else(|| local_address.to_owned()),
             pod_template: path_of(POD_TEMPLATE),
             auth_secret_file: Some(path_of(AUTH_SECRET)),
-            properties_file: self.properties.as_ref().map(|_| path_of(PROPERTIES)),
+            properties_file: Some(path_of(PROPERTIES)),
         };
         let staged: Vec<(OsString, OsString)> = scratch
             .iter()
@@ -458,9 +366,9 @@ impl Plan {
                 })
             })
             .collect();
-        let arguments = spark::substitute(&self.arguments, &staged);
+        let arguments = self.arguments.substitute(&staged);
         let mut command = vec![self.program.clone().into_os_string()];
-        command.extend(spark::command_line(self.kind, &arguments, &facts, &self.profile.spark));
+        command.extend(spark::command_line(&arguments, &facts, &self.profile.spark));
         Ok(command)
     }
 

@@ -14,15 +14,10 @@
 //! Taking back: TERM the job, wait, KILL the whole tree; sweep its pods, delete the RoleBinding (its rights end at
 //! once), delete the ServiceAccount (its token ends, what it owns goes), sweep again; remove the files.
 
-use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
-use nix::unistd::{getpid, pipe2};
 
 use super::events::{Event, Events};
 use super::plan::Plan;
@@ -32,13 +27,15 @@ use super::startup::Given;
 use super::worker::Worker;
 use super::{Failure, Outcome, tree};
 use crate::exit::ExitCode;
-use crate::job::{self, Job, Scratch, Staged, Trouble};
+use crate::job::Staged;
 use crate::policy::token::Token;
 use crate::protocol::{Kind, Renew, Reply, Request, TearDown};
-use crate::sys::process::{self, Child};
+use crate::sys::process::Child;
 
 mod credential;
 mod renewal;
+mod starting;
+mod taking_back;
 
 use credential::{Access, KUBECONFIG};
 use renewal::Renewal;
@@ -221,56 +218,6 @@ impl Life<'_> {
         Ok(())
     }
 
-    /// Writes the job's files, forks it, and waits until it has become the Spark program.
-    fn start(&mut self, staged: Vec<Staged>) -> Result<(), Failure> {
-        let plan = self.plan;
-        let missing = || Failure::new(ExitCode::Internal, "no credential to start with");
-        let access = self.access.as_ref().ok_or_else(missing)?;
-        let account = self.made.account_uid.as_deref().ok_or_else(missing)?;
-        for (name, content) in plan.files(account)? {
-            self.directory.write(name, &content)?;
-        }
-        let directory = &self.directory;
-        let names = if staged.is_empty() {
-            None
-        } else {
-            let scratch = ScratchDirectory::create(&plan.job, plan.user.uid, plan.user.gid)?;
-            let opened = scratch.directory.try_clone().map_err(Failure::doing(ExitCode::Internal, "dup"))?;
-            let prepared = Scratch {
-                path: scratch.path.clone(),
-                directory: opened,
-                files: staged,
-                max_bytes: plan.staging.max_bytes,
-            };
-            self.scratch = Some(scratch);
-            Some(prepared)
-        };
-        let command = plan.command(
-            access.server(),
-            access.driver_host(),
-            |name| directory.path_of(name),
-            names.as_ref(),
-        )?;
-        let job = Job {
-            user: plan.user.clone(),
-            program: plan.program.clone(),
-            arguments: command,
-            environment: plan.environment(self.given, &directory.path_of(KUBECONFIG)),
-            scratch: names,
-            limits: self.given.limits.clone(),
-        };
-        let (ours, theirs) =
-            pipe2(OFlag::O_CLOEXEC).map_err(Failure::doing(ExitCode::ProcessSetup, "pipe"))?;
-        let supervisor = getpid();
-        let child = process::fork(|| job::start(job, supervisor, theirs))
-            .map_err(Failure::doing(ExitCode::ProcessSetup, "fork"))?;
-        let pid = child.pid();
-        self.job = Some(child);
-        heard(ours, plan.timeouts.staging)?;
-        self.report.say(format!("{} runs as {}, pid {pid}", plan.program_name(), plan.user_name));
-        Ok(())
-    }
-
     /// Waits for the job's end; relays signals, renews the token.
     fn wait(&mut self) -> Result<Outcome, Failure> {
         let mut stopping: Option<Instant> = None;
@@ -421,81 +368,6 @@ impl Life<'_> {
         };
         Ok(self.worker.insert(worker))
     }
-
-    /// Takes everything back, in the order of the module's comment; every failure, not just the first [85].
-    fn take_back(mut self) -> Vec<String> {
-        let mut left = Vec::new();
-        if let Err(failure) = self.end_processes() {
-            left.push(failure.message);
-        }
-        if self.asked
-            && let Err(failures) = self.take_back_objects()
-        {
-            left.extend(failures);
-        }
-        if let Some(worker) = self.worker.take() {
-            worker.end();
-        }
-        if let Some(scratch) = self.scratch.take() {
-            left.extend(remove_scratch(self.plan, &scratch).err().map(|failure| failure.message));
-        }
-        left.extend(self.directory.remove().err().map(|failure| failure.message));
-        left
-    }
-
-    fn end_processes(&mut self) -> Result<(), Failure> {
-        if let Some(job) = &self.job {
-            job.signal_group(Signal::SIGKILL);
-            job.signal(Signal::SIGKILL);
-        }
-        tree::end(self.worker.as_ref().map(Worker::pid), Instant::now() + KILL_PATIENCE)
-    }
-
-    fn take_back_objects(&mut self) -> Result<(), Vec<String>> {
-        // Twice: the provisioner that provisioned may be dead, stuck in a request, or confused.
-        if self.tear_down().is_ok() {
-            return Ok(());
-        }
-        if let Some(worker) = self.worker.take() {
-            worker.end();
-        }
-        self.tear_down().map_err(|failure| failure.message.split('\n').map(String::from).collect())
-    }
-
-    fn tear_down(&mut self) -> Result<(), Failure> {
-        let request = Request::TearDown(self.made.clone());
-        let deadline = Instant::now() + self.plan.timeouts.teardown + KILL_PATIENCE;
-        self.worker_or_new()?.send(&request)?;
-        loop {
-            match self.next_event(Some(deadline))? {
-                Event::Provisioner => {
-                    while let Some(reply) = self.receive()? {
-                        match reply {
-                            Reply::TornDown { pods, failures } if failures.is_empty() => {
-                                self.report.say(format!("taken back: account, binding, {pods} pods"));
-                                return Ok(());
-                            }
-                            Reply::TornDown { failures, .. } => {
-                                return Err(Failure::new(ExitCode::CleanupIncomplete, failures.join("\n")));
-                            }
-                            Reply::Failed { code, message, .. } => return Err(from_cluster(code, &message)),
-                            // An object that was made while the request was overtaken.
-                            Reply::Created { kind, name, uid } => self.created(kind, &name, uid)?,
-                            _ => {}
-                        }
-                    }
-                }
-                Event::Deadline => {
-                    return Err(Failure::new(
-                        ExitCode::CleanupIncomplete,
-                        "the cluster did not delete what the job had in time (configuration key timeouts.teardown)",
-                    ));
-                }
-                // The clean-up is bounded already; a second signal does not cut it short [83].
-                Event::Stop(_) | Event::PassOn(_) | Event::CallerGone | Event::Children => {}
-            }
-        }
-    }
 }
 
 fn caller_gone() -> Failure {
@@ -509,53 +381,4 @@ fn from_cluster(code: ExitCode, message: &str) -> Failure {
         _ => ExitCode::Provisioner,
     };
     Failure::new(code, message.chars().take(1024).collect::<String>())
-}
-
-/// Waits until the job's child has become the Spark program (end-of-file) or has told why not.
-fn heard(pipe: OwnedFd, timeout: Duration) -> Result<(), Failure> {
-    let deadline = Instant::now() + timeout;
-    let mut file = std::fs::File::from(pipe).take(4096);
-    let mut text = Vec::new();
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let mut fds = [PollFd::new(file.get_ref().as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
-            Ok(0) => {
-                return Err(Failure::new(
-                    ExitCode::InputRefused,
-                    "copying the caller's files took too long (configuration key timeouts.staging)",
-                ));
-            }
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(error) => return Err(Failure::doing(ExitCode::Internal, "poll")(error)),
-        }
-        let mut chunk = [0; 512];
-        match file.read(&mut chunk) {
-            Ok(0) if text.is_empty() => return Ok(()),
-            Ok(0) => break,
-            Ok(read) => text.extend_from_slice(chunk.get(..read).unwrap_or_default()),
-            Err(error) => return Err(Failure::doing(ExitCode::ProcessSetup, "the job's pipe")(error)),
-        }
-    }
-    let trouble: Trouble = serde_json::from_slice(&text)
-        .map_err(Failure::doing(ExitCode::ProcessSetup, "the job's first words"))?;
-    Err(Failure::new(trouble.code, trouble.message))
-}
-
-/// Empties the scratch directory as the end-user, then removes the empty directory from root's.
-fn remove_scratch(plan: &Plan, scratch: &ScratchDirectory) -> Result<(), Failure> {
-    let incomplete = || {
-        Failure::new(ExitCode::CleanupIncomplete, format!("{} could not be emptied", scratch.path.display()))
-    };
-    let mut child =
-        process::fork(|| job::empty_scratch(&plan.user, &scratch.path)).map_err(|_| incomplete())?;
-    let mut fds = [PollFd::new(child.pidfd().as_fd(), PollFlags::POLLIN)];
-    let patience = PollTimeout::try_from(plan.timeouts.staging).unwrap_or(PollTimeout::MAX);
-    if !matches!(poll(&mut fds, patience), Ok(1)) {
-        child.signal(Signal::SIGKILL);
-    }
-    match child.wait() {
-        Ok(WaitStatus::Exited(_, 0)) => scratch.remove(),
-        _ => Err(incomplete()),
-    }
 }

@@ -110,6 +110,18 @@ profile() {
 PROFILE
 }
 
+# need COMMAND=PACKAGE... : installs what is missing, from Debian.
+need() {
+  local pair missing=()
+  for pair in "$@"; do
+    command -v "${pair%%=*}" > /dev/null || missing+=("${pair#*=}")
+  done
+  [ ${#missing[@]} = 0 ] && return
+  say "installing ${missing[*]}"
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends "${missing[@]}" > /dev/null
+}
+
 bench_value() { "$BED_TOP/testbench/bench" env | sed -n "s/^$1_${2//./_}=//p"; }
 spark_home() { bench_value BENCH_SPARK_HOME "$1"; }
 spark_image() { bench_value BENCH_IMAGE "$1"; }
@@ -118,7 +130,7 @@ bed_up() {
   BED_VERSIONS=${BED_VERSIONS:-$BED_SPARK}
   # shellcheck disable=SC2086
   "$BED_TOP/testbench/bench" up $BED_VERSIONS >&2
-  command -v sudo > /dev/null || apt-get install -y -qq --no-install-recommends sudo > /dev/null
+  need sudo=sudo curl=curl keyctl=keyutils script=bsdutils cc=gcc nm=binutils
   accounts
   say "building and installing into $BED_PREFIX"
   make -s -C "$BED_TOP" install PREFIX=$BED_PREFIX SYSCONFDIR=$BED_ETC RUNDIR=$BED_RUN STATEDIR=$BED_STATE >&2

@@ -1,0 +1,100 @@
+//! From a credential to a running Spark program: the job's files, its scratch directory, fork, and the first words of the
+//! child.
+
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{getpid, pipe2};
+
+use super::{KUBECONFIG, Life};
+use crate::exit::ExitCode;
+use crate::job::{self, Job, Scratch, Staged, Trouble};
+use crate::supervisor::Failure;
+use crate::supervisor::rundir::ScratchDirectory;
+use crate::sys::process;
+
+impl Life<'_> {
+    /// Writes the job's files, forks it, and waits until it has become the Spark program.
+    pub(super) fn start(&mut self, staged: Vec<Staged>) -> Result<(), Failure> {
+        let plan = self.plan;
+        let missing = || Failure::new(ExitCode::Internal, "no credential to start with");
+        let access = self.access.as_ref().ok_or_else(missing)?;
+        let account = self.made.account_uid.as_deref().ok_or_else(missing)?;
+        for (name, content) in plan.files(account)? {
+            self.directory.write(name, &content)?;
+        }
+        let directory = &self.directory;
+        let names = if staged.is_empty() {
+            None
+        } else {
+            let scratch = ScratchDirectory::create(&plan.job, plan.user.uid, plan.user.gid)?;
+            let opened = scratch.directory.try_clone().map_err(Failure::doing(ExitCode::Internal, "dup"))?;
+            let prepared = Scratch {
+                path: scratch.path.clone(),
+                directory: opened,
+                files: staged,
+                max_bytes: plan.staging.max_bytes,
+            };
+            self.scratch = Some(scratch);
+            Some(prepared)
+        };
+        let command = plan.command(
+            access.server(),
+            access.driver_host(),
+            |name| directory.path_of(name),
+            names.as_ref(),
+        )?;
+        let job = Job {
+            user: plan.user.clone(),
+            program: plan.program.clone(),
+            arguments: command,
+            environment: plan.environment(self.given, &directory.path_of(KUBECONFIG)),
+            scratch: names,
+            limits: self.given.limits.clone(),
+        };
+        let (ours, theirs) =
+            pipe2(OFlag::O_CLOEXEC).map_err(Failure::doing(ExitCode::ProcessSetup, "pipe"))?;
+        let supervisor = getpid();
+        let child = process::fork(|| job::start(job, supervisor, theirs))
+            .map_err(Failure::doing(ExitCode::ProcessSetup, "fork"))?;
+        let pid = child.pid();
+        self.job = Some(child);
+        heard(ours, plan.timeouts.staging)?;
+        self.report.say(format!("{} runs as {}, pid {pid}", plan.program_name(), plan.user_name));
+        Ok(())
+    }
+}
+
+/// Waits until the job's child has become the Spark program (end-of-file) or has told why not.
+fn heard(pipe: OwnedFd, timeout: Duration) -> Result<(), Failure> {
+    let deadline = Instant::now() + timeout;
+    let mut file = std::fs::File::from(pipe).take(4096);
+    let mut text = Vec::new();
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut fds = [PollFd::new(file.get_ref().as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+            Ok(0) => {
+                return Err(Failure::new(
+                    ExitCode::InputRefused,
+                    "copying the caller's files took too long (configuration key timeouts.staging)",
+                ));
+            }
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(Failure::doing(ExitCode::Internal, "poll")(error)),
+        }
+        let mut chunk = [0; 512];
+        match file.read(&mut chunk) {
+            Ok(0) if text.is_empty() => return Ok(()),
+            Ok(0) => break,
+            Ok(read) => text.extend_from_slice(chunk.get(..read).unwrap_or_default()),
+            Err(error) => return Err(Failure::doing(ExitCode::ProcessSetup, "the job's pipe")(error)),
+        }
+    }
+    let trouble: Trouble = serde_json::from_slice(&text)
+        .map_err(Failure::doing(ExitCode::ProcessSetup, "the job's first words"))?;
+    Err(Failure::new(trouble.code, trouble.message))
+}
