@@ -291,37 +291,52 @@ const STEPS: [(&str, &str); 7] = [
 
 #[test]
 fn checklist_53_54_a_fault_that_passes_is_overcome_at_every_step() {
-    for (verb, path) in STEPS {
-        for wrong in [Wrong::Lost, Wrong::Reset, Wrong::Status(500), Wrong::Status(503), Wrong::Status(429)] {
-            in_time(10, async {
-                let (mut session, cluster, mut supervisor) = session(&[(verb, path, wrong, 1)]).await;
-                let failed = failure(&mut session, provision()).await;
-                assert!(failed.is_none(), "{verb} {path} {wrong:?}: {failed:?}");
-                assert_eq!(cluster.borrow().left().len(), 3, "{verb} {path} {wrong:?}");
-                // The uids that were told are those of the objects that are there.
-                let mut uids = Vec::new();
-                while uids.len() < 3 {
-                    let mut prefix = [0; 4];
-                    supervisor.read_exact(&mut prefix).await.unwrap();
-                    let mut body = vec![0; protocol::announced(prefix).unwrap()];
-                    supervisor.read_exact(&mut body).await.unwrap();
-                    match protocol::decode(&body).unwrap() {
-                        Reply::Created { uid, .. } => uids.push(uid),
-                        _ => panic!("only Created is sent on the way"),
-                    }
-                }
-                let cluster = cluster.borrow();
-                for path in cluster.left() {
-                    let uid = cluster.objects[path]["metadata"]["uid"].as_str().unwrap();
-                    assert!(uids.iter().any(|told| told == uid), "{verb} {path} {wrong:?}");
-                }
-            });
+    at_every_step(passes);
+}
+
+/// All steps at once: most of the time is waiting.
+fn at_every_step(test: fn(&'static str, &'static str)) {
+    std::thread::scope(|threads| {
+        for (verb, path) in STEPS {
+            threads.spawn(move || test(verb, path));
         }
+    });
+}
+
+fn passes(verb: &'static str, path: &'static str) {
+    for wrong in [Wrong::Lost, Wrong::Reset, Wrong::Status(500), Wrong::Status(503), Wrong::Status(429)] {
+        in_time(10, async {
+            let (mut session, cluster, mut supervisor) = session(&[(verb, path, wrong, 1)]).await;
+            let failed = failure(&mut session, provision()).await;
+            assert!(failed.is_none(), "{verb} {path} {wrong:?}: {failed:?}");
+            assert_eq!(cluster.borrow().left().len(), 3, "{verb} {path} {wrong:?}");
+            // The uids that were told are those of the objects that are there.
+            let mut uids = Vec::new();
+            while uids.len() < 3 {
+                let mut prefix = [0; 4];
+                supervisor.read_exact(&mut prefix).await.unwrap();
+                let mut body = vec![0; protocol::announced(prefix).unwrap()];
+                supervisor.read_exact(&mut body).await.unwrap();
+                match protocol::decode(&body).unwrap() {
+                    Reply::Created { uid, .. } => uids.push(uid),
+                    _ => panic!("only Created is sent on the way"),
+                }
+            }
+            let cluster = cluster.borrow();
+            for path in cluster.left() {
+                let uid = cluster.objects[path]["metadata"]["uid"].as_str().unwrap();
+                assert!(uids.iter().any(|told| told == uid), "{verb} {path} {wrong:?}");
+            }
+        });
     }
 }
 
 #[test]
 fn checklist_52_55_56_57_63_nothing_is_left_of_a_fault_that_stays() {
+    at_every_step(stays);
+}
+
+fn stays(verb: &'static str, path: &'static str) {
     let wrongs = [
         Wrong::Status(403),
         Wrong::Status(409),
@@ -333,15 +348,7 @@ fn checklist_52_55_56_57_63_nothing_is_left_of_a_fault_that_stays() {
         Wrong::Endless,
         Wrong::Late,
     ];
-    std::thread::scope(|threads| {
-        for (verb, path) in STEPS {
-            threads.spawn(move || stays(verb, path, &wrongs));
-        }
-    });
-}
-
-fn stays(verb: &'static str, path: &'static str, wrongs: &[Wrong]) {
-    for &wrong in wrongs {
+    for wrong in wrongs {
         // The fence's probe is refused in any case, and what it is refused with says more than the fault.
         if path.contains("kube-system") && !matches!(wrong, Wrong::Reset | Wrong::Late | Wrong::Endless) {
             continue;
