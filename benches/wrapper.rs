@@ -245,8 +245,17 @@ impl Floor {
             let base = "/api/v1/namespaces/dss-ns-alice";
             let start = now();
             let client = client(&text).await;
-            let probe = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "ssa-fence-probe"}});
-            send(&client, "POST", "/api/v1/namespaces/kube-system/serviceaccounts?dryRun=All", Some(probe)).await;
+            let secret = json!({"apiVersion": "v1", "kind": "Secret", "name": "ssa-fence-probe"});
+            let probe = json!({
+                "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+                "spec": {"expirationSeconds": 600, "boundObjectRef": secret}});
+            send(
+                &client,
+                "POST",
+                "/api/v1/namespaces/kube-system/serviceaccounts/default/token",
+                Some(probe),
+            )
+            .await;
             send(&client, "GET", base, None).await;
             send(&client, "GET", &format!("{base}/serviceaccounts/ssa-executor"), None).await;
             for (path, object) in objects(&name) {

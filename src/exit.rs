@@ -1,8 +1,8 @@
 //! The wrapper's own exit codes: one number per refusal or failure, in one table.
 //!
 //! They lie in 200..=249: above every `128 + signal` (Linux has 64 signals) and above the codes that Spark
-//! uses itself (0, 1, 11, 101, 129, 130, 143, 255). A job may still end with the same number, so the run record
-//! (`status --json`) says whose code it was. The man page's table is made from [`ExitCode::ALL`].
+//! uses itself (0, 1, 11, 101, 129, 130, 143, 255). A job may still end with the same number, so
+//! the last line on standard error names the code of a refusal. The man page's table is made from [`ExitCode::ALL`].
 
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +32,7 @@ macro_rules! exit_codes {
 exit_codes! {
     Usage = 200, "usage", "The command line is not understood.";
     NotRoot = 201, "not-root", "Not started with root's rights (through sudo), or under no_new_privs, or installed setuid.";
-    Platform = 202, "platform", "The kernel, the C library or sudo is older than the supported floor.";
+    Platform = 202, "platform", "The kernel or the C library is older than the supported floor (`check` looks at sudo).";
     ConfigUntrusted = 203, "config-untrusted", "The configuration or a parent directory can be changed by somebody other than root, or is a symbolic link.";
     ConfigInvalid = 204, "config-invalid", "The configuration cannot be read or breaks a rule.";
     CallerRefused = 205, "caller-refused", "The calling account may not use this verb or act for this login.";
@@ -53,8 +53,8 @@ exit_codes! {
     TokenRefused = 220, "token-refused", "The cluster granted no usable token.";
     ProcessSetup = 221, "process-setup", "The job's process could not be prepared or could not become the end-user.";
     ExecFailed = 222, "exec-failed", "The Spark program could not be executed.";
-    Interrupted = 223, "interrupted", "Told to stop before the job began.";
-    CleanupIncomplete = 224, "cleanup-incomplete", "Something of the job is left in the cluster or on this host.";
+    Interrupted = 223, "interrupted", "The calling process was gone before the job began.";
+    CleanupIncomplete = 224, "cleanup-incomplete", "Something is left in the cluster or on this host, and there was no job whose own end could be reported.";
     CheckFailed = 225, "check-failed", "At least one check failed.";
     Internal = 226, "internal", "A fault of this program, or of the system below it.";
 }

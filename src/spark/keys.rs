@@ -234,8 +234,8 @@ const REFUSED_OPTIONS: &[RefusedOption] = &[
         rule: "the job already runs as the end-user's own account",
         advice: "say who it runs as with --user, before '--'",
     },
-    RefusedOption { name: "--kill", rule: OTHER_ACTION, advice: "end a job with spark-submit-as kill" },
-    RefusedOption { name: "--status", rule: OTHER_ACTION, advice: "ask with spark-submit-as status" },
+    RefusedOption { name: "--kill", rule: OTHER_ACTION, advice: "end a job by ending the call that runs it" },
+    RefusedOption { name: "--status", rule: OTHER_ACTION, advice: LEAVE_OUT },
     RefusedOption { name: "--supervise", rule: "it restarts drivers of cluster mode", advice: LEAVE_OUT },
 ];
 

@@ -185,6 +185,9 @@ pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Pl
         Some(path) => Some(load::bytes(path)?),
         None => None,
     };
+    // By itself first: what is wrong with it is the administrator's matter, not the caller's.
+    spark::merge(defaults.as_deref(), &BTreeMap::new(), &BTreeMap::new())
+        .map_err(Failure::of(ExitCode::ConfigInvalid))?;
     let properties = spark::merge(defaults.as_deref(), &profile.spark.defaults, &wanted.conf)
         .map_err(|error| Failure::new(error.code(), error.to_string()))?;
     distinct_names(&wanted.stage, config.staging.max_files)?;

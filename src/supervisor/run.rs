@@ -90,18 +90,26 @@ pub fn run(plan: &Plan, given: &Given, report: Report, staged: Vec<Staged>) -> R
         renewal: None,
     };
     let result = life.live(staged);
+    let ran = life.job.is_some();
     let left = life.take_back();
+    if left.is_empty() {
+        return result;
+    }
     for line in &left {
         report.warn(format!("not cleaned up: {line}"));
     }
-    if !left.is_empty() {
-        report.warn(format!(
-            "{}: look for label spark-submit-as/job={}",
-            ExitCode::CleanupIncomplete.name(),
-            plan.job
-        ));
+    let advice = format!("look for the label spark-submit-as/job={}", plan.job);
+    match result {
+        // The job's own end is what the caller asked for [84].
+        Ok(outcome) if ran => {
+            report.warn(format!("{}: {advice}", ExitCode::CleanupIncomplete.name()));
+            Ok(outcome)
+        }
+        Ok(_) => {
+            Err(Failure::new(ExitCode::CleanupIncomplete, format!("stopped before the job began; {advice}")))
+        }
+        Err(failure) => Err(Failure::new(ExitCode::CleanupIncomplete, format!("{failure}; {advice}"))),
     }
-    result
 }
 
 impl Life<'_> {
@@ -221,8 +229,9 @@ impl Life<'_> {
     /// Waits for the job's end; relays signals, renews the token.
     fn wait(&mut self) -> Result<Outcome, Failure> {
         let mut stopping: Option<Instant> = None;
+        let mut killed = false;
         loop {
-            let renewal = if stopping.is_none() { self.renewal.as_ref().map(Renewal::due) } else { None };
+            let renewal = self.renewal.as_ref().map(Renewal::due);
             let deadline = [stopping, renewal].into_iter().flatten().min();
             match self.next_event(deadline)? {
                 Event::Children => {
@@ -248,6 +257,13 @@ impl Life<'_> {
                     }
                 }
                 Event::Deadline if stopping.is_some_and(|grace| grace <= Instant::now()) => {
+                    if killed {
+                        return Err(Failure::new(
+                            ExitCode::CleanupIncomplete,
+                            "the job does not end, not even by KILL: it waits for the system (a hung file system?)",
+                        ));
+                    }
+                    killed = true;
                     self.report
                         .warn("the job did not end in its grace (configuration key timeouts.grace); killed");
                     if let Some(job) = &self.job {
