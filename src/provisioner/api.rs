@@ -1,5 +1,6 @@
 //! One request to the API server: bounded in time, size and tries.
 
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use http::{Method, Request, StatusCode};
@@ -26,8 +27,17 @@ const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=met
 #[derive(Clone)]
 pub struct Api {
     client: Client,
-    request_timeout: Duration,
+    timeouts: Timeouts,
     until: Option<Instant>,
+}
+
+/// How long a request may take.
+#[derive(Clone, Copy)]
+pub struct Timeouts {
+    /// Until there is a connection, which the client itself minds.
+    pub connect: Duration,
+    /// From then on.
+    pub request: Duration,
 }
 
 /// An answer.
@@ -95,8 +105,8 @@ impl Answer {
 
 impl Api {
     /// A client that may be used `until`.
-    pub fn new(client: Client, request_timeout: Duration, until: Option<Instant>) -> Self {
-        Self { client, request_timeout, until }
+    pub fn new(client: Client, timeouts: Timeouts, until: Option<Instant>) -> Self {
+        Self { client, timeouts, until }
     }
 
     /// Whether its credential is good for another phase.
@@ -134,13 +144,22 @@ impl Api {
         let mut repeated = false;
         for attempt in 1.. {
             let last = attempt == TRIES;
-            match tokio::time::timeout(self.request_timeout, self.once(&method, path, &body)).await {
-                Err(_) => {
+            let all = self.timeouts.connect + self.timeouts.request;
+            match tokio::time::timeout(all, self.once(&method, path, &body)).await {
+                // Asking again would only add to the wait.
+                Err(_) | Ok(Err(Sent::NoAnswer)) => {
                     return Err(unreachable_server(&format!(
                         "no answer within {} s (configuration key timeouts.request)",
-                        self.request_timeout.as_secs()
+                        self.timeouts.request.as_secs()
                     ))
                     .perhaps());
+                }
+                Ok(Err(Sent::NoConnection)) => {
+                    let fault = unreachable_server(&format!(
+                        "no connection within {} s (configuration key timeouts.connect)",
+                        self.timeouts.connect.as_secs()
+                    ));
+                    return Err(if repeated { fault.perhaps() } else { fault });
                 }
                 // A connection that was closed while idle fails at the first write, others later. A request that may
                 // have taken effect is safe to repeat here: who creates looks into an AlreadyExists.
@@ -194,6 +213,8 @@ impl Api {
             if error.is::<http_body_util::LengthLimitError>() {
                 let rule = format!("the API server's answer has more than {MAX_BODY} bytes");
                 Sent::Other(Fault::new(ExitCode::ClusterRefused, rule).perhaps())
+            } else if timed_out(error.as_ref()) {
+                Sent::NoAnswer
             } else {
                 Sent::Connection(error.to_string())
             }
@@ -203,6 +224,10 @@ impl Api {
 }
 
 enum Sent {
+    /// No connection in its time.
+    NoConnection,
+    /// No answer in its time.
+    NoAnswer,
     /// No connection: nothing was sent.
     Never(String),
     /// A connection that broke: the request may have been served.
@@ -211,21 +236,33 @@ enum Sent {
 }
 
 fn sent(error: kube::Error) -> Sent {
-    match error {
-        kube::Error::HyperError(error) => Sent::Connection(chain(&error)),
-        kube::Error::Service(error) => {
-            let reason = chain(error.as_ref());
-            // A certificate does not get better by asking again.
-            if reason.contains("certificate") {
-                Sent::Other(unreachable_server(&reason))
-            } else if reason.contains("(Connect)") {
-                Sent::Never(reason)
-            } else {
-                Sent::Connection(reason)
-            }
-        }
-        error => Sent::Other(Fault::new(ExitCode::ClusterCredential, chain(&error))),
+    let (reason, timed_out) = match error {
+        kube::Error::HyperError(error) => (chain(&error), timed_out(&error)),
+        kube::Error::Service(error) => (chain(error.as_ref()), timed_out(error.as_ref())),
+        error => return Sent::Other(Fault::new(ExitCode::ClusterCredential, chain(&error))),
+    };
+    // The kind of hyper-util's error is in its text alone, unless one names the crate; taken for a broken connection,
+    // nothing worse would follow than a look for what was not made.
+    match (reason.contains("(Connect)"), timed_out) {
+        // A certificate does not get better by asking again.
+        _ if reason.contains("certificate") => Sent::Other(unreachable_server(&reason)),
+        (true, true) => Sent::NoConnection,
+        (true, false) => Sent::Never(reason),
+        (false, true) => Sent::NoAnswer,
+        (false, false) => Sent::Connection(reason),
     }
+}
+
+/// Whether an error or one of its causes is a time-out of the connection's.
+fn timed_out(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::TimedOut) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// An error and its causes; hyper's own text alone says little.

@@ -17,7 +17,7 @@ use spark_submit_as::protocol::{ClusterAccess, KUBECONFIG_FD};
 use spark_submit_as::sys::inherited;
 use zeroize::Zeroizing;
 
-use crate::api::Api;
+use crate::api::{Api, Timeouts};
 use crate::fault::{Fault, hide};
 use crate::files;
 use crate::login::Login;
@@ -169,7 +169,7 @@ impl Credential {
         let agent = concat!("spark-submit-as/", env!("CARGO_PKG_VERSION"));
         config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(agent)));
         let client = Client::try_from(config).map_err(|_| unusable())?;
-        Ok(Api::new(client, request, until))
+        Ok(Api::new(client, Timeouts { connect, request }, until))
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use crate::Session;
-use crate::api::Api;
+use crate::api::{Api, Timeouts};
 use crate::credential::Credential;
 use crate::wire::Wire;
 
@@ -249,7 +249,8 @@ async fn session(faults: &[Fault]) -> (Session, Shared, UnixStream) {
     // Plain http: the refusal of it is the kubeconfig's matter, and this is none.
     let mut config = Config::new(format!("http://{address}").parse().unwrap());
     config.default_retry = false;
-    let api = Api::new(Client::try_from(config).unwrap(), REQUEST_TIMEOUT, None);
+    let timeouts = Timeouts { connect: Duration::ZERO, request: REQUEST_TIMEOUT };
+    let api = Api::new(Client::try_from(config).unwrap(), timeouts, None);
     let access: ClusterAccess = serde_json::from_value(json!({
         "context": null, "driver_role": "drivers", "accept_missing_fence": false,
         "connect_timeout_seconds": 1, "request_timeout_seconds": 1,
@@ -482,7 +483,7 @@ fn checklist_86_what_somebody_else_made_by_that_name_is_left_alone() {
 
 #[test]
 fn checklist_52_a_tear_down_ends_in_its_time_when_nobody_answers() {
-    in_time(8, async {
+    in_time(4, async {
         let (mut session, _cluster, _supervisor) =
             session(&[("DELETE", NAME, Wrong::Late, 1000), ("DELETE", "/pods", Wrong::Late, 1000)]).await;
         match session.answer(tear_down(Some("uid-1"), Some("uid-2"), 3)).await {

@@ -26,12 +26,13 @@ pub async fn tear_down(api: &Api, wanted: &TearDown) -> (u32, Vec<String>) {
     let deadline = Instant::now() + Duration::from_secs(wanted.seconds);
     let mut pods = BTreeSet::new();
     // So that executors end as early as can be. Its failure is not told: the last sweep looks again.
-    let _ = sweep(api, wanted, View::Cached, &mut pods).await;
+    let _ = within(share(deadline, 4), sweep(api, wanted, View::Cached, &mut pods)).await;
     let mut failures = objects(api, wanted, deadline).await;
     // From here on nobody can make another pod of this job.
     let mut pause = Duration::from_millis(20);
     loop {
-        let problem = match sweep(api, wanted, View::Current, &mut pods).await {
+        let swept = within(deadline, sweep(api, wanted, View::Current, &mut pods)).await;
+        let problem = match swept.unwrap_or_else(|| Err(Swept::Unreachable(no_time(wanted)))) {
             Ok(0) => break,
             Ok(left) => {
                 format!("{left} pods of job {} in {} do not end", wanted.job, wanted.namespace)
@@ -57,11 +58,11 @@ pub async fn tear_down(api: &Api, wanted: &TearDown) -> (u32, Vec<String>) {
 /// keeps the other from being tried [85].
 pub async fn objects(api: &Api, wanted: &TearDown, deadline: Instant) -> Vec<String> {
     let mut failures = Vec::new();
-    for (what, resource, uid) in [
-        ("RoleBinding", "rolebindings", &wanted.binding_uid),
-        ("ServiceAccount", "serviceaccounts", &wanted.account_uid),
+    for (what, resource, uid, parts) in [
+        ("RoleBinding", "rolebindings", &wanted.binding_uid, 2),
+        ("ServiceAccount", "serviceaccounts", &wanted.account_uid, 1),
     ] {
-        if let Err(problem) = remove(api, wanted, resource, uid.as_deref(), deadline).await {
+        if let Err(problem) = remove(api, wanted, resource, uid.as_deref(), share(deadline, parts)).await {
             failures.push(bounded(&format!(
                 "{what} {}/{}: {problem}",
                 wanted.namespace,
@@ -70,6 +71,22 @@ pub async fn objects(api: &Api, wanted: &TearDown, deadline: Instant) -> Vec<Str
         }
     }
     failures
+}
+
+/// One of `parts` equal parts of the time until `deadline`, so that what hangs leaves some for the rest.
+fn share(deadline: Instant, parts: u32) -> Instant {
+    let now = Instant::now();
+    now + deadline.saturating_duration_since(now) / parts
+}
+
+/// What was asked for, if it is there in time.
+async fn within<T>(deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout_at(deadline.into(), work).await.ok()
+}
+
+fn no_time(wanted: &TearDown) -> String {
+    let TearDown { job, namespace, .. } = wanted;
+    format!("pods of job {job} in {namespace}: the API server did not answer in time")
 }
 
 enum Swept {
@@ -155,8 +172,9 @@ async fn remove(
     let path = format!("{}/{name}", objects::collection(resource, wanted.namespace.as_str()));
     let mut pause = Duration::from_millis(100);
     loop {
-        let transient = match try_remove(api, wanted, &path, uid).await {
-            Ok(answer) => match answer.status {
+        let transient = match within(deadline, try_remove(api, wanted, &path, uid)).await {
+            None => return Err("the API server did not answer in time".to_owned()),
+            Some(Ok(answer)) => match answer.status {
                 StatusCode::NOT_FOUND => return Ok(()),
                 status if status.is_success() => return Ok(()),
                 // The precondition: an object of that name made by somebody else [86].
@@ -164,8 +182,8 @@ async fn remove(
                 status if status.is_server_error() => said(&answer),
                 _ => return Err(said(&answer)),
             },
-            Err(Removed::Foreign) => return Err(foreign()),
-            Err(Removed::Failed(fault)) => fault.to_string(),
+            Some(Err(Removed::Foreign)) => return Err(foreign()),
+            Some(Err(Removed::Failed(fault))) => fault.to_string(),
         };
         if Instant::now() + pause >= deadline {
             return Err(transient);
