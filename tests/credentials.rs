@@ -335,11 +335,11 @@ fn a_namespace_is_made_within_the_trees_fence_and_only_with_pod_security() {
     let login = unique("p");
     let namespace = format!("ssa-test-{login}");
     let _guard = ForgottenNamespace(namespace.clone());
-    let policies = place.configuration["profiles"]["per-user"]["namespace"]["policies"].clone();
-    place.configuration["profiles"]["per-user"]["namespace"]["policies"] = json!([]);
+    place.configuration["namespace_policies"]["small"]["pod_security"] = json!("privileged");
     ended(&mut place.run(&login)).refused(217, "only with pod security");
     assert!(!kubectl_try(&["get", "namespace", &namespace]).status.success());
-    place.configuration["profiles"]["per-user"]["namespace"]["policies"] = policies;
+    // Without any policy the level is restricted.
+    place.configuration["profiles"]["per-user"]["namespace"]["policies"] = json!([]);
     let ended = ended(&mut place.run(&login));
     assert_eq!(ended.code(), 0, "{ended:?}");
     assert_nothing_left(&ended.job());
