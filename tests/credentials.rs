@@ -329,6 +329,24 @@ fn a_run_without_the_fence_is_refused_unless_that_is_accepted_and_check_says_so(
 
 #[test]
 #[ignore = "needs the test bed: make test"]
+fn a_namespace_is_made_within_the_trees_fence_and_only_with_pod_security() {
+    let identity = Identity::fenced();
+    let mut place = Place::with_template("exit 0", "ssa-test-${login}").with_identity(&identity);
+    let login = unique("p");
+    let namespace = format!("ssa-test-{login}");
+    let _guard = ForgottenNamespace(namespace.clone());
+    place.configuration["namespace_policies"]["small"]["pod_security"] = json!("privileged");
+    ended(&mut place.run(&login)).refused(217, "only with pod security");
+    assert!(!kubectl_try(&["get", "namespace", &namespace]).status.success());
+    // Without any policy the level is restricted.
+    place.configuration["profiles"]["per-user"]["namespace"]["policies"] = json!([]);
+    let ended = ended(&mut place.run(&login));
+    assert_eq!(ended.code(), 0, "{ended:?}");
+    assert_nothing_left(&ended.job());
+}
+
+#[test]
+#[ignore = "needs the test bed: make test"]
 fn check_passes_with_the_shipped_manifests() {
     let check = ended(&mut as_root(&["check", "--profile", "per-user", "--json"]));
     let lines: Vec<Value> = serde_json::from_str(&check.stdout).unwrap_or_else(|_| panic!("{check:?}"));

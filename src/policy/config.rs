@@ -252,7 +252,8 @@ pub struct Environment {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NamespacePolicy {
-    /// Pod Security level that a namespace is created with (label `pod-security.kubernetes.io/enforce`).
+    /// Pod Security level that a namespace is created with (label `pod-security.kubernetes.io/enforce`); restricted when
+    /// no policy says another. The fence refuses privileged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_security: Option<PodSecurity>,
     /// Further labels that a namespace is created with.

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use serde_json::{Value, json};
-use spark_submit_as::protocol::{CheckLine, ClusterAccess, NamespaceWanted};
+use spark_submit_as::protocol::{CheckLine, ClusterAccess, MANAGED_LABEL, NamespaceWanted, OWNER_ANNOTATION};
 
 use crate::api::Api;
 use crate::fault::Fault;
@@ -149,6 +149,15 @@ struct Escape {
 fn escapes(wanted: &NamespaceWanted) -> Vec<Escape> {
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": PROBE}});
     let unlabelled = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": PROBE}});
+    let unguarded = json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": PROBE,
+            "labels": {MANAGED_LABEL: "true"},
+            "annotations": {OWNER_ANNOTATION: "{}"},
+        },
+    });
     let admin = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "RoleBinding",
@@ -163,6 +172,8 @@ fn escapes(wanted: &NamespaceWanted) -> Vec<Escape> {
             object: account,
         },
         Escape { what: "fence, namespaces", path: "/api/v1/namespaces".to_owned(), object: unlabelled },
+        // A job there could have a privileged pod, and through it the node.
+        Escape { what: "fence, pod security", path: "/api/v1/namespaces".to_owned(), object: unguarded },
         Escape {
             what: "fence, bindings",
             path: objects::collection("rolebindings", wanted.name.as_str()),

@@ -31,6 +31,8 @@ use spark_files::spark_directory;
 
 /// Name of the executor pod template in the run directory.
 const POD_TEMPLATE: &str = "executor-pod.json";
+/// Pod Security admission's label (KEP-2579).
+const POD_SECURITY_LABEL: &str = "pod-security.kubernetes.io/enforce";
 /// Name of the RPC secret's file there.
 const AUTH_SECRET: &str = "auth-secret";
 /// Name of the properties file there.
@@ -230,9 +232,13 @@ fn namespace(config: &Config, profile: &Profile, variables: &Variables) -> Resul
     for policy in profile.namespace.policies.iter().filter_map(|name| config.namespace_policies.get(name)) {
         labels.extend(policy.labels.clone());
         if let Some(level) = policy.pod_security {
-            labels.insert("pod-security.kubernetes.io/enforce".into(), pod_security_level(level).into());
+            labels.insert(POD_SECURITY_LABEL.into(), pod_security_level(level).into());
         }
     }
+    // A namespace that is made without a level lets its jobs have privileged pods, and through them the node.
+    labels
+        .entry(POD_SECURITY_LABEL.into())
+        .or_insert_with(|| pod_security_level(PodSecurity::Restricted).into());
     Ok(NamespaceWanted {
         name: resolved.name,
         create: profile.namespace.create,

@@ -171,8 +171,6 @@ impl Arena {
         let reference = json!({"apiVersion": "v1", "kind": "Node", "name": node});
         let body = with(token_request(), "/spec/boundObjectRef", reference);
         table.post(Stop::Fence, "token bound to a node", &path, body);
-        let body = with(token_request(), "/spec/audiences", json!(["vault"]));
-        table.post(Stop::Fence, "token for somebody other than the API server", &path, body);
         let upper = path.replace("ssa-job-victim", "SSA-JOB-victim");
         table.post(Stop::Server, "token of an account in other case", &upper, token_request());
     }
