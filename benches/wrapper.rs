@@ -266,7 +266,8 @@ impl Floor {
             let start = now();
             let client = self::client(&text).await;
             let sweep = format!("{base}/pods?labelSelector=spark-submit-as%2Fjob%3D{name}");
-            send(&client, "DELETE", &sweep, Some(json!({}))).await;
+            // As the wrapper: the first look may be the API server's cached one, the last may not.
+            send(&client, "DELETE", &format!("{sweep}&resourceVersion=0"), Some(json!({}))).await;
             let bindings = "/apis/rbac.authorization.k8s.io/v1/namespaces/dss-ns-alice/rolebindings";
             send(&client, "DELETE", &format!("{bindings}/{name}"), Some(json!({}))).await;
             send(&client, "DELETE", &format!("{base}/serviceaccounts/{name}"), Some(json!({}))).await;
