@@ -363,6 +363,89 @@ fn checklist_80_processes_that_hid_are_ended() {
 
 #[test]
 #[ignore = "needs the test bed: make test"]
+fn checklist_52_78_told_to_stop_while_the_cluster_does_not_answer() {
+    // A server that takes connections and says nothing.
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let directory = trusted_directory();
+    let path = Path::new(&bed("SSA_BED_CONFIG")).with_file_name("main.kubeconfig");
+    let mut kubeconfig: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    kubeconfig["clusters"][0]["cluster"]["server"] =
+        serde_json::json!(format!("https://{}", server.local_addr().unwrap()));
+    let path = directory.path().join("kubeconfig");
+    fs::write(&path, kubeconfig.to_string()).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let mut configuration = configuration();
+    configuration["callers"] = serde_json::json!(["root"]);
+    configuration["clusters"]["main"]["kubeconfig"] = serde_json::json!(path.to_str().unwrap());
+    configuration["timeouts"] =
+        serde_json::json!({"connect": "2s", "request": "2s", "provision": "5s", "teardown": "2s"});
+    configuration["profiles"]["per-user"]["spark_home"] =
+        serde_json::json!(script_spark(directory.path(), "exit 0").to_str().unwrap());
+    let config = write_configuration(directory.path(), &configuration);
+    let words = [
+        "--config",
+        config.to_str().unwrap(),
+        "run",
+        "--user",
+        "alice",
+        "--profile",
+        "per-user",
+        "--",
+        "x.py",
+    ];
+
+    let alone = ended(&mut as_root(&words));
+    alone.refused(216, "cannot be reached");
+    assert_nothing_left(&alone.job());
+
+    let mut running = start(&mut as_root(&words));
+    running.line("spark-submit-as: job ");
+    server.accept().unwrap();
+    let pid = running.child.id().to_string();
+    std::process::Command::new("kill").arg(&pid).status().unwrap();
+    let ended = running.end();
+    // Nobody knows whether something was made, and so it is told.
+    ended.refused(224, "stopped before the job began");
+    assert_nothing_left(&ended.job());
+}
+
+#[test]
+#[ignore = "needs the test bed: make test"]
+fn checklist_101_a_provisioner_that_died_is_replaced() {
+    let directory = trusted_directory();
+    let mut running = start(&mut scripted(directory.path(), "exec sleep 600"));
+    let (id, driver) = running.job();
+    let supervisor = parent(driver);
+    let provisioner = children(supervisor).into_iter().find(|pid| *pid != driver).unwrap();
+    std::process::Command::new("kill").args(["-9", &provisioner.to_string()]).status().unwrap();
+    running.line("the provisioner has ended");
+    assert!(Path::new(&format!("/proc/{driver}")).exists(), "the job goes on");
+    std::process::Command::new("kill").arg(running.child.id().to_string()).status().unwrap();
+    let ended = running.end();
+    assert_eq!(ended.status.signal(), Some(libc::SIGTERM), "{ended:?}");
+    assert_nothing_left(&id);
+}
+
+#[test]
+#[ignore = "needs the test bed: make test"]
+fn checklist_81_a_killed_supervisor_leaves_no_job_and_nothing_in_the_cluster() {
+    let directory = trusted_directory();
+    let mut running = start(&mut scripted(directory.path(), "exec sleep 600"));
+    let (id, driver) = running.job();
+    let supervisor = parent(driver);
+    let provisioner = children(supervisor).into_iter().find(|pid| *pid != driver).unwrap();
+    std::process::Command::new("kill").args(["-9", &supervisor.to_string()]).status().unwrap();
+    running.child.wait().unwrap();
+    until("job and provisioner end", || {
+        [driver, provisioner].iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+    });
+    assert_eq!(objects_of(&id), Vec::<String>::new());
+    // The run directory stays until there is a `reap` (SECURITY.md); its token is worth nothing by now.
+    fs::remove_dir_all(Path::new(&bed("SSA_BED_RUN")).join(&id)).unwrap();
+}
+
+#[test]
+#[ignore = "needs the test bed: make test"]
 fn checklist_82_a_killed_sudo_ends_the_job() {
     let job = private_file("dssuser", "job.py", "import time\ntime.sleep(600)\n");
     let path = job.0.to_str().unwrap();
