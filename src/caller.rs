@@ -4,7 +4,6 @@
 //! without following any link (openat2(2) RESOLVE_NO_SYMLINKS), takes regular files only, and passes descriptors.
 //! The supervisor does not even fstat them: a file system of the caller's own (FUSE) could make it wait for ever.
 
-use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -20,6 +19,7 @@ use nix::unistd::fchdir;
 
 use crate::sys::pass;
 use crate::sys::process::{self, become_user};
+use crate::sys::trusted::escaped;
 
 /// Largest request in bytes.
 pub const MAX_REQUEST: u64 = 1 << 20;
@@ -192,10 +192,4 @@ fn collect(socket: &OwnedFd, files: &[PathBuf], deadline: Instant) -> Result<Ope
         }
     }
     Ok(opened)
-}
-
-fn escaped(path: &Path) -> PathBuf {
-    use std::os::unix::ffi::{OsStrExt, OsStringExt};
-    let bytes = path.as_os_str().as_bytes().iter().take(512);
-    OsString::from_vec(bytes.flat_map(|byte| std::ascii::escape_default(*byte)).collect()).into()
 }

@@ -300,20 +300,6 @@ fn checklist_44_45_what_the_user_keeps_of_the_credential_is_worthless() {
     assert_nothing_left(&ended.job());
     assert_eq!(fs::metadata("/etc/passwd").unwrap().modified().unwrap(), before);
     shell_as("alice", "rm -f ~/kept");
-    let url = format!("{}/api/v1/namespaces/dss-ns-alice/pods", bed("BENCH_SERVER"));
-    let output = Command::new("curl")
-        .args([
-            "-sk",
-            "-o",
-            "/dev/null",
-            "-w",
-            "%{http_code}",
-            "-H",
-            &format!("Authorization: Bearer {token}"),
-            &url,
-        ])
-        .output()
-        .unwrap();
-    let code = String::from_utf8_lossy(&output.stdout).into_owned();
+    let code = pods_with(&token, "dss-ns-alice");
     assert!(code == "403" || code == "401", "{code}");
 }

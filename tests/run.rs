@@ -40,25 +40,6 @@ fn token_of(job: &str) -> (Value, String) {
     (value, token)
 }
 
-/// HTTP status of listing pods with a token, by curl, as a thief would.
-fn pods_with(token: &str, namespace: &str) -> String {
-    let url = format!("{}/api/v1/namespaces/{namespace}/pods", bed("BENCH_SERVER"));
-    let output = std::process::Command::new("curl")
-        .args([
-            "-sk",
-            "-o",
-            "/dev/null",
-            "-w",
-            "%{http_code}",
-            "-H",
-            &format!("Authorization: Bearer {token}"),
-            &url,
-        ])
-        .output()
-        .expect("curl");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
 #[test]
 #[ignore = "needs the test bed: make test"]
 fn acceptance_0_2_3_a_job_of_the_platforms_private_file_runs_as_alice_and_nothing_is_left() {

@@ -229,8 +229,9 @@ fn components(path: &Path) -> Result<Vec<OsString>, TrustError> {
         .collect()
 }
 
-/// A path that is safe to print.
-fn escaped(path: &Path) -> PathBuf {
+/// A path that is safe to print: escaped and bounded.
+#[must_use]
+pub fn escaped(path: &Path) -> PathBuf {
     let bytes = path.as_os_str().as_bytes().iter().take(512);
     OsString::from_vec(bytes.flat_map(|byte| std::ascii::escape_default(*byte)).collect()).into()
 }

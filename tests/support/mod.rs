@@ -361,3 +361,22 @@ pub fn audit_since(offset: u64) -> Vec<Value> {
 pub fn audit_length() -> u64 {
     fs::metadata(bed("BENCH_AUDIT_LOG")).map(|data| data.len()).unwrap_or(0)
 }
+
+/// HTTP status of listing pods with a token, by curl, as a thief would.
+pub fn pods_with(token: &str, namespace: &str) -> String {
+    let url = format!("{}/api/v1/namespaces/{namespace}/pods", bed("BENCH_SERVER"));
+    let output = Command::new("curl")
+        .args([
+            "-sk",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "-H",
+            &format!("Authorization: Bearer {token}"),
+            &url,
+        ])
+        .output()
+        .expect("curl");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
