@@ -29,6 +29,13 @@ pub const JOB_LABEL: &str = "spark-submit-as/job";
 pub const MANAGED_LABEL: &str = "spark-submit-as/managed";
 /// Annotation on a managed namespace: canonical JSON of the template's variables and their exact values.
 pub const OWNER_ANNOTATION: &str = "spark-submit-as/owner";
+/// Annotation on a job's account: the host whose wrapper made it.
+pub const HOST_ANNOTATION: &str = "spark-submit-as/host";
+/// Annotation on a job's account: when it is overdue, as RFC 3339 in UTC by the API server's clock. Any host may remove it
+/// then: its last token ended [`EXPIRY_MARGIN`] before.
+pub const EXPIRY_ANNOTATION: &str = "spark-submit-as/expires-at";
+/// Seconds between the end of a job's token and the time at which its account is overdue.
+pub const EXPIRY_MARGIN: u64 = 120;
 /// Account of every executor pod: no rights, no token.
 pub const EXECUTOR_ACCOUNT: &str = "ssa-executor";
 /// Key of the RPC secret inside the job's Secret.
@@ -132,6 +139,34 @@ pub struct Renew {
     pub token_seconds: u64,
 }
 
+/// Remove the accounts of jobs that are overdue by the API server's clock, whichever host made them, and what they own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReapOverdue {
+    /// Where to look when the provisioner may not look at all namespaces at once.
+    pub namespaces: Vec<NamespaceName>,
+    /// Jobs that live on this host: left alone even when they are overdue, their wrapper is about to renew them.
+    pub spared: Vec<JobId>,
+    /// Tell only.
+    pub dry_run: bool,
+    /// Seconds for all of it.
+    pub seconds: u64,
+}
+
+/// One overdue job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overdue {
+    /// The job.
+    pub job: JobId,
+    /// Its namespace.
+    pub namespace: NamespaceName,
+    /// The host that its account names.
+    pub host: Option<String>,
+    /// Seconds since it was overdue.
+    pub overdue_seconds: u64,
+    /// What could not be removed, and why. Empty: nothing is left (or nothing was tried, in a dry run).
+    pub failures: Vec<String>,
+}
+
 /// What the supervisor asks. One at a time; the answer to one comes before the next is sent.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case")]
@@ -140,10 +175,12 @@ pub enum Request {
     Open(ClusterAccess),
     /// Answered by [`Reply::Created`] for each object, then [`Reply::Provisioned`] or [`Reply::Failed`].
     Provision(Provision),
-    /// A fresh token: [`Reply::Renewed`] or [`Reply::Failed`].
+    /// A later expiry and a fresh token: [`Reply::Renewed`], [`Reply::AccountGone`] or [`Reply::Failed`].
     Renew(Renew),
     /// Answered by [`Reply::TornDown`]; what failed is listed in it.
     TearDown(TearDown),
+    /// Answered by [`Reply::Overdue`] for each overdue job, then [`Reply::OverdueDone`] or [`Reply::Failed`].
+    ReapOverdue(ReapOverdue),
     /// May the provisioner do what it must, in this namespace? [`Reply::Checked`] or [`Reply::Failed`].
     Check(NamespaceWanted),
 }
@@ -219,6 +256,17 @@ pub enum Reply {
         expires_at: i64,
         /// As in [`Reply::Provisioned`].
         granted_at: i64,
+    },
+    /// The job's account is not there any more, so that no token will ever be granted again.
+    AccountGone,
+    /// An overdue job was dealt with. Sent as it happens.
+    Overdue(Overdue),
+    /// All namespaces were looked at.
+    OverdueDone {
+        /// Accounts of jobs that were seen.
+        seen: u32,
+        /// Why some could not be looked at.
+        failures: Vec<String>,
     },
     /// Tear-down has ended.
     TornDown {

@@ -140,6 +140,7 @@ impl Session {
                 }
                 Ok(Reply::TornDown { pods, failures })
             }
+            Request::ReapOverdue(_) => Err(Fault::protocol("not yet")),
             Request::Check(namespace) => {
                 let api = self.api().await?;
                 Ok(Reply::Checked { lines: check::check(&api, &self.access, &namespace).await })

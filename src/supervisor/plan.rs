@@ -17,7 +17,7 @@ use crate::policy::identity::{self, Caller, RuleTrace};
 use crate::policy::names::{JobId, Login, UserName};
 use crate::policy::namespace::{self, Variables};
 use crate::policy::token::Token;
-use crate::protocol::{ClusterAccess, MANAGED_LABEL, NamespaceWanted, Provision, WireToken};
+use crate::protocol::{ClusterAccess, HOST_ANNOTATION, MANAGED_LABEL, NamespaceWanted, Provision, WireToken};
 use crate::spark;
 use crate::sys::process;
 use crate::sys::trusted;
@@ -313,7 +313,7 @@ impl Plan {
             ("spark-submit-as/login".to_owned(), self.login.to_string()),
             ("spark-submit-as/user".to_owned(), self.user_name.to_string()),
             ("spark-submit-as/caller".to_owned(), self.caller.clone()),
-            ("spark-submit-as/host".to_owned(), host),
+            (HOST_ANNOTATION.to_owned(), host),
         ]);
         let secret = Token::new(self.auth_secret.clone())
             .ok_or_else(|| Failure::new(ExitCode::Internal, "no secret could be made"))?;

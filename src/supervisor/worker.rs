@@ -30,6 +30,7 @@ enum Awaits {
     Provisioned,
     Renewed,
     TornDown,
+    OverdueDone,
     Checked,
 }
 
@@ -85,6 +86,7 @@ impl Worker {
             Request::Provision(_) => Awaits::Provisioned,
             Request::Renew(_) => Awaits::Renewed,
             Request::TearDown(_) => Awaits::TornDown,
+            Request::ReapOverdue(_) => Awaits::OverdueDone,
             Request::Check(_) => Awaits::Checked,
         };
         let frame = protocol::encode(request).map_err(Failure::of(ExitCode::Internal))?;
@@ -147,12 +149,20 @@ impl Worker {
         let allowed = match (&reply, self.awaits) {
             // On the way to Provisioned; the request stays open.
             (Reply::Created { .. }, Awaits::Provisioned) => return Ok(reply),
+            (Reply::Overdue(_), Awaits::OverdueDone) => return Ok(reply),
             // The last words about a request that tearing down has overtaken.
-            (Reply::Created { .. } | Reply::Provisioned { .. } | Reply::Renewed { .. }, Awaits::TornDown) => {
+            (
+                Reply::Created { .. }
+                | Reply::Provisioned { .. }
+                | Reply::Renewed { .. }
+                | Reply::AccountGone,
+                Awaits::TornDown,
+            ) => {
                 return Ok(reply);
             }
             (Reply::Provisioned { .. }, Awaits::Provisioned)
-            | (Reply::Renewed { .. }, Awaits::Renewed)
+            | (Reply::Renewed { .. } | Reply::AccountGone, Awaits::Renewed)
+            | (Reply::OverdueDone { .. }, Awaits::OverdueDone)
             | (Reply::TornDown { .. }, Awaits::TornDown)
             | (Reply::Checked { .. }, Awaits::Checked) => true,
             (Reply::Failed { .. }, awaits) => awaits != Awaits::Nothing,

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 
-from pyspark import SparkContext
+from pyspark import SparkConf, SparkContext
 
 NUMBERS = 100_000
 KEYS = 100
@@ -21,7 +21,9 @@ def sums(partition):
         yield os.environ["SPARK_EXECUTOR_ID"], sum(group)
 
 
-spark = SparkContext()
+# Tasks go to whoever is free: by default they would follow the data, and all of it may be on the first executor.
+settings = {"spark.locality.wait": "0s", "spark.shuffle.reduceLocality.enabled": "false"}
+spark = SparkContext(conf=SparkConf().setAll(settings.items()))
 infos = spark._jsc.sc().statusTracker().getExecutorInfos
 for _ in range(600):
     if len(infos()) > wanted:  # the list holds the driver too
