@@ -128,6 +128,12 @@ impl Api {
         Self { client, timeouts, until, clock: Rc::default() }
     }
 
+    /// One that has not heard from the server yet.
+    #[cfg(test)]
+    pub fn unacquainted(&self) -> Self {
+        Self { clock: Rc::default(), ..self.clone() }
+    }
+
     /// Whether its credential is good for another phase.
     pub fn usable(&self) -> bool {
         self.until.is_none_or(|until| until > Instant::now())
@@ -167,12 +173,7 @@ impl Api {
         self.send(form, path, Some(options)).await
     }
 
-    async fn send<T: Serialize>(
-        &self,
-        form: &Form,
-        path: &str,
-        object: Option<&T>,
-    ) -> Result<Answer, Fault> {
+    async fn send<T: Serialize>(&self, form: &Form, path: &str, object: Option<&T>) -> Result<Answer, Fault> {
         let body = match object {
             Some(object) => serde_json::to_vec(object)
                 .map_err(|error| Fault::new(ExitCode::Internal, format!("JSON: {error}")))?,
@@ -228,12 +229,7 @@ impl Api {
         Err(unreachable_server("no answer"))
     }
 
-    async fn once(
-        &self,
-        form: &Form,
-        path: &str,
-        body: &[u8],
-    ) -> Result<(Answer, Option<Duration>), Sent> {
+    async fn once(&self, form: &Form, path: &str, body: &[u8]) -> Result<(Answer, Option<Duration>), Sent> {
         let request = Request::builder()
             .method(&form.method)
             .uri(path)

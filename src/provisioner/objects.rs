@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 use spark_submit_as::exit::ExitCode;
 use spark_submit_as::policy::names::JobId;
 use spark_submit_as::protocol::{
-    AUTH_SECRET_KEY, EXECUTOR_ACCOUNT, EXPIRY_ANNOTATION, JOB_LABEL, NamespaceWanted, OWNER_ANNOTATION, Provision,
+    AUTH_SECRET_KEY, EXECUTOR_ACCOUNT, EXPIRY_ANNOTATION, JOB_LABEL, NamespaceWanted, OWNER_ANNOTATION,
+    Provision,
 };
 use spark_submit_as::sys::process;
 

@@ -153,11 +153,7 @@ impl Round<'_> {
             return None;
         }
         let deadline = self.deadline.min(Instant::now() + Duration::from_secs(JOB_SECONDS));
-        let account = Account {
-            namespace: found.namespace.as_str(),
-            job: &found.job,
-            uid: Some(&found.uid),
-        };
+        let account = Account { namespace: found.namespace.as_str(), job: &found.job, uid: Some(&found.uid) };
         let options = objects::delete_unchanged(&found.uid, &found.resource_version);
         let problem = match within(deadline, self.api.delete(&account.path(), &options)).await {
             None => "the API server did not answer in time".to_owned(),
@@ -222,7 +218,9 @@ impl Failures {
 
     fn flush(&mut self) {
         if let Some((namespace, count)) = self.untried.take() {
-            self.push(format!("{count} more overdue jobs in {namespace} were not tried: it is not allowed there"));
+            self.push(format!(
+                "{count} more overdue jobs in {namespace} were not tried: it is not allowed there"
+            ));
         }
     }
 

@@ -146,8 +146,7 @@ async fn create(api: &Api, resource: &str, namespace: &str, object: &Value) -> R
         if resource == "serviceaccounts" {
             answer = api.get(&path).await?;
             let found: Value = answer.success("get serviceaccounts")?.object()?;
-            let ours =
-                [objects::nonce_pointer(), objects::label_pointer()];
+            let ours = [objects::nonce_pointer(), objects::label_pointer()];
             return match ours.iter().all(|at| found.pointer(at) == object.pointer(at)) {
                 true => about(&found, name, namespace),
                 false => Err(taken(name)),

@@ -26,11 +26,8 @@ pub struct Granted {
 
 /// A later expiry and a fresh token for a job's account, in this order.
 pub async fn renew(api: &Api, made: &TearDown, seconds: u64) -> Result<Reply, Fault> {
-    let known = Account {
-        namespace: made.namespace.as_str(),
-        job: &made.job,
-        uid: made.account_uid.as_deref(),
-    };
+    let known =
+        Account { namespace: made.namespace.as_str(), job: &made.job, uid: made.account_uid.as_deref() };
     let mut uid = made.account_uid.clone();
     if uid.is_none() || api.now().is_none() {
         // A provisioner that did not make the account learns here what it does not know: the uid, the server's time.

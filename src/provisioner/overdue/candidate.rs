@@ -149,12 +149,28 @@ mod tests {
     fn checklist_87_a_future_missing_or_garbage_expiry_is_not_touched() {
         let at = "/metadata/annotations/spark-submit-as~1expires-at";
         for text in [
-            "", "x", "0", "1767225540", "2025-12-31", "2025-12-31T23:59:00", "2025-12-31T23:59:00+00:00",
-            "2025-12-31T23:59:00-12:00", "2025-12-31T23:59:00Z ", " 2025-12-31T23:59:00Z", "2025-12-31t23:59:00z",
-            "2025-12-31 23:59:00Z", "20251231T235900Z", "2025-12-31T23:59:00Z[UTC]", "2025-12-31T23:59:60Z",
-            "2025-12-31T23:59:00Z\n", "-009999-01-01T00:00:00Z", "2026-01-01T00:00:01Z", "9999-01-01T00:00:00Z",
+            "",
+            "x",
+            "0",
+            "1767225540",
+            "2025-12-31",
+            "2025-12-31T23:59:00",
+            "2025-12-31T23:59:00+00:00",
+            "2025-12-31T23:59:00-12:00",
+            "2025-12-31T23:59:00Z ",
+            " 2025-12-31T23:59:00Z",
+            "2025-12-31t23:59:00z",
+            "2025-12-31 23:59:00Z",
+            "20251231T235900Z",
+            "2025-12-31T23:59:00Z[UTC]",
+            "2025-12-31T23:59:60Z",
+            "2025-12-31T23:59:00Z\n",
+            "-009999-01-01T00:00:00Z",
+            "2026-01-01T00:00:01Z",
+            "9999-01-01T00:00:00Z",
             // Before the account itself was there: a clock has jumped.
-            "2025-12-31T20:00:00Z", "1970-01-01T00:00:00Z",
+            "2025-12-31T20:00:00Z",
+            "1970-01-01T00:00:00Z",
         ] {
             assert!(seen(changed(at, json!(text)), NOW).is_none(), "{text:?} was taken");
         }
@@ -167,14 +183,28 @@ mod tests {
     fn checklist_87_a_foreign_label_prefix_or_substring_is_not_touched() {
         let label = "/metadata/labels/spark-submit-as~1job";
         for (at, text) in [
-            (label, "bbbbbbbbbbbbbbbb"), (label, ""), (label, "aaaaaaaaaaaaaaa"), (label, "aaaaaaaaaaaaaaaaa"),
-            (label, "AAAAAAAAAAAAAAAA"), (label, "ssa-job-aaaaaaaaaaaaaaaa"), (label, "aaaaaaaaaaaaaaa/"),
-            ("/metadata/name", "aaaaaaaaaaaaaaaa"), ("/metadata/name", "ssa-job-aaaaaaaaaaaaaaa"),
-            ("/metadata/name", "ssa-job-aaaaaaaaaaaaaaaaa"), ("/metadata/name", "x-ssa-job-aaaaaaaaaaaaaaaa"),
-            ("/metadata/name", "default"), ("/metadata/name", "ssa-executor"), ("/metadata/name", "../../x"),
-            ("/metadata/namespace", "default"), ("/metadata/namespace", "kube-system"),
-            ("/metadata/namespace", "a/b"), ("/metadata/namespace", ""), ("/metadata/namespace", ".."),
-            ("/metadata/uid", ""), ("/metadata/uid", "a/b"), ("/metadata/resourceVersion", ""),
+            (label, "bbbbbbbbbbbbbbbb"),
+            (label, ""),
+            (label, "aaaaaaaaaaaaaaa"),
+            (label, "aaaaaaaaaaaaaaaaa"),
+            (label, "AAAAAAAAAAAAAAAA"),
+            (label, "ssa-job-aaaaaaaaaaaaaaaa"),
+            (label, "aaaaaaaaaaaaaaa/"),
+            ("/metadata/name", "aaaaaaaaaaaaaaaa"),
+            ("/metadata/name", "ssa-job-aaaaaaaaaaaaaaa"),
+            ("/metadata/name", "ssa-job-aaaaaaaaaaaaaaaaa"),
+            ("/metadata/name", "x-ssa-job-aaaaaaaaaaaaaaaa"),
+            ("/metadata/name", "default"),
+            ("/metadata/name", "ssa-executor"),
+            ("/metadata/name", "../../x"),
+            ("/metadata/namespace", "default"),
+            ("/metadata/namespace", "kube-system"),
+            ("/metadata/namespace", "a/b"),
+            ("/metadata/namespace", ""),
+            ("/metadata/namespace", ".."),
+            ("/metadata/uid", ""),
+            ("/metadata/uid", "a/b"),
+            ("/metadata/resourceVersion", ""),
         ] {
             assert!(seen(changed(at, json!(text)), NOW).is_none(), "{at} {text:?} was taken");
         }
