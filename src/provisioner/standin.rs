@@ -101,7 +101,8 @@ impl Cluster {
                 let account = path.trim_end_matches("/token");
                 let name = account.rsplit('/').next().unwrap();
                 let now = self.now();
-                let life = self.token_seconds.or(body["spec"]["expirationSeconds"].as_i64()).unwrap();
+                let asked = body["spec"]["expirationSeconds"].as_i64();
+                let Some(life) = self.token_seconds.or(asked) else { return refused(400, "out of range") };
                 let end = now + jiff::SignedDuration::from_secs(life);
                 let metadata =
                     json!({"name": name, "namespace": namespace, "creationTimestamp": now.to_string()});

@@ -83,8 +83,7 @@ impl Pages {
                 Ok(answer) => answer,
                 // Annotations may be large, and whoever makes one such account must not keep the others from being seen.
                 Err(fault) if fault.too_long && self.limit > 1 => {
-                    self.limit /= 4;
-                    self.limit = self.limit.max(1);
+                    self.limit = (self.limit / 8).max(1);
                     continue;
                 }
                 Err(fault) => return Err(fault.doing("list serviceaccounts")),
