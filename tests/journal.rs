@@ -222,14 +222,13 @@ fn checklist_80_a_job_has_a_cgroup_that_no_process_leaves_and_reap_kills_it() {
         let text = fs::read_to_string(cgroups[0].join("cgroup.procs")).unwrap_or_default();
         text.lines().map(|line| line.parse().unwrap()).collect()
     };
-    until("the daemon runs", || members().len() >= 2);
-    let members = members();
-    assert!(members.contains(&pid), "{members:?}");
-    let hidden = *members.iter().find(|member| **member != pid).unwrap();
-    assert!(
-        !processes_with(&format!("SPARK_SUBMIT_AS_JOB={job}")).contains(&hidden),
-        "it can be found by its environment"
-    );
+    let named =
+        |pid: &i32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| words == b"sleep\x004242\0");
+    until("the daemon runs", || members().iter().any(named));
+    assert!(members().contains(&pid), "{:?}", members());
+    let hidden = members().into_iter().find(named).unwrap();
+    let marked = processes_with(&format!("SPARK_SUBMIT_AS_JOB={job}"));
+    assert!(!marked.contains(&hidden), "it can be found by its environment");
 
     let supervisor = i32::try_from(running.child.id()).unwrap();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(supervisor), nix::sys::signal::Signal::SIGKILL)
@@ -238,7 +237,9 @@ fn checklist_80_a_job_has_a_cgroup_that_no_process_leaves_and_reap_kills_it() {
     assert!(Path::new(&format!("/proc/{hidden}")).exists(), "only reap finds it");
     let reaped = ended(&mut as_root(&["reap"]));
     assert_eq!(reaped.code(), 0, "{reaped:?}");
-    assert!(!Path::new(&format!("/proc/{hidden}")).exists());
+    // Whoever adopts orphans on this host may not have collected it yet.
+    let state = fs::read_to_string(format!("/proc/{hidden}/stat")).unwrap_or_default();
+    assert!(state.is_empty() || state.contains(") Z "), "{state}");
     assert_eq!(cgroups_of(&job), Vec::<PathBuf>::new());
     assert_nothing_left(&job);
 
