@@ -2,15 +2,8 @@
 //! build of the cargo feature `fault-points` (`make test`).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[path = "support/admin.rs"]
-#[allow(dead_code)]
-mod admin;
-#[path = "support/jobs.rs"]
-#[allow(dead_code)]
-mod jobs;
 mod support;
 #[path = "support/world.rs"]
-#[allow(dead_code)]
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,11 +11,11 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use admin::Admin;
 use regex::Regex;
 use spark_submit_as::supervisor::steps::Step;
 use support::*;
-use world::{Bed, Host, World, command_line};
+use world::admin::{self, Admin};
+use world::{Bed, Host, World, command_line, jobs};
 
 /// Who is killed.
 const VICTIMS: [&str; 4] = ["supervisor", "provisioner", "job", "sudo"];
