@@ -10,6 +10,7 @@ mod world;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,7 +39,7 @@ fn place(body: &str) -> (Host, Admin, World) {
         "Defaults!{program} env_reset, !requiretty, !use_pty\n{PLATFORM}, {OTHER} ALL=(root) NOPASSWD: NOSETENV: {program}\n"
     );
     fs::write(&sudoers, rule).unwrap();
-    fs::set_permissions(&sudoers, std::os::unix::fs::PermissionsExt::from_mode(0o440)).unwrap();
+    fs::set_permissions(&sudoers, PermissionsExt::from_mode(0o440)).unwrap();
     let installed = "/etc/sudoers.d/spark-submit-as-testbed";
     for (own, path) in
         [(directory.join("config.yaml"), host.bed.config.clone()), (sudoers, PathBuf::from(installed))]
@@ -246,10 +247,7 @@ fn reap_is_roots_own() {
 #[ignore = "needs the test bed: make test"]
 fn checklist_79_kill_is_term_a_grace_and_kill_and_waits_until_all_is_taken_back() {
     let (mut host, admin, before) = place("exit 0");
-    let open = tempfile::Builder::new()
-        .permissions(fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o777)))
-        .tempdir()
-        .unwrap();
+    let open = tempfile::Builder::new().permissions(PermissionsExt::from_mode(0o777)).tempdir().unwrap();
     let seen = open.path().join("seen");
     let polite = format!(
         "trap 'echo term > {}; exit 9' TERM; hide; make_pod; echo ready > {}.ready; while :; do sleep 0.05; done",

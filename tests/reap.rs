@@ -337,16 +337,16 @@ fn checklist_91_the_jobs_of_a_lost_host_go_when_they_are_overdue_and_nothing_els
     }
     // Accounts that are overdue and no job's.
     let mut foreign = Vec::new();
-    for (name, label) in [
+    for (object_name, label) in [
         ("ssa-job-x", "fabricatedaaaaaa"),
         ("plain", "fabricatedaaaaab"),
         ("ssa-job-fabricatedaaaaac", "other"),
     ] {
         let mut object = account("fabricatedaaaaaa", &name, &seconds_from_now(-3600));
-        object["metadata"]["name"] = json!(name);
+        object["metadata"]["name"] = json!(object_name);
         object["metadata"]["labels"]["spark-submit-as/job"] = json!(label);
         admin.done(Method::POST, &path("serviceaccounts", &namespaces[1], ""), object);
-        foreign.push(path("serviceaccounts", &namespaces[1], name));
+        foreign.push(path("serviceaccounts", &namespaces[1], object_name));
     }
     set_expiry(&admin, &namespaces[0], &jobs[0], &json!(seconds_from_now(-5)));
     set_expiry(&admin, &namespaces[1], &jobs[1], &json!(seconds_from_now(-3600)));
