@@ -192,7 +192,7 @@ fn supervisor_code() -> String {
                 && !path.ends_with("steps.rs")
             {
                 let text = fs::read_to_string(&path).unwrap();
-                let text = text.split("#[cfg(test)]\nmod ").next().unwrap();
+                let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
                 code.extend(
                     text.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(|l| [l, "\n"]),
                 );

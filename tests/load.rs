@@ -191,6 +191,7 @@ fn requests_since(since: &str) -> usize {
     // The log is written in batches.
     std::thread::sleep(Duration::from_secs(2));
     let log = std::path::PathBuf::from(bed("BENCH_AUDIT_LOG"));
+    let user = format!("\"username\":\"{}\"", provisioner());
     let mut count = 0;
     for entry in fs::read_dir(log.parent().unwrap()).unwrap().flatten() {
         if !entry.file_name().to_string_lossy().starts_with("audit") {
@@ -198,13 +199,25 @@ fn requests_since(since: &str) -> usize {
         }
         for line in BufReader::new(fs::File::open(entry.path()).unwrap()).lines().map_while(Result::ok) {
             let received = line.split("\"requestReceivedTimestamp\":\"").nth(1);
-            let ours = line.contains("\"username\":\"system:serviceaccount:spark-submit-as:provisioner\"");
+            let ours = line.contains(&user);
             if ours && received.is_some_and(|time| time >= since) {
                 count += 1;
             }
         }
     }
     count
+}
+
+/// The provisioner's name in the cluster, as its token says it (`sub`).
+fn provisioner() -> String {
+    use base64::Engine;
+    let file = std::path::Path::new(&bed("SSA_BED_CONFIG")).with_file_name("main.kubeconfig");
+    let kubeconfig: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    let token = kubeconfig["users"][0]["user"]["token"].as_str().unwrap();
+    let claims = token.split('.').nth(1).unwrap();
+    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims).unwrap();
+    let claims: Value = serde_json::from_slice(&claims).unwrap();
+    claims["sub"].as_str().unwrap().to_owned()
 }
 
 #[test]
