@@ -4,6 +4,7 @@ PREFIX     ?= /usr/local
 SYSCONFDIR ?= /etc
 RUNDIR     ?= /run/spark-submit-as
 STATEDIR   ?= /var/lib/spark-submit-as
+LOGSOCKET  ?= /dev/log
 DESTDIR    ?=
 
 BIN      = $(PREFIX)/bin/spark-submit-as
@@ -16,6 +17,7 @@ export SSA_CONFIG      = $(CONFIG)
 export SSA_PROVISIONER = $(LIBEXEC)
 export SSA_RUN_DIR     = $(RUNDIR)
 export SSA_STATE_DIR   = $(STATEDIR)
+export SSA_LOG_SOCKET  = $(LOGSOCKET)
 
 .PHONY: build install demo test bench docs bed-down
 

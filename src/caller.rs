@@ -1,4 +1,4 @@
-//! What runs with the **caller's** ids: opens the files that `--stage` and `--request` name.
+//! What runs with the **caller's** ids: opens the files that `--stage` and `--request` name, writes the one of `--id-file`.
 //!
 //! Root never opens, owns or traverses a caller's path. A short-lived child becomes the caller, opens each path
 //! without following any link (openat2(2) RESOLVE_NO_SYMLINKS), takes regular files only, and passes descriptors.
@@ -9,13 +9,13 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, renameat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use nix::sys::stat::{SFlag, fstat};
-use nix::unistd::fchdir;
+use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::unistd::{UnlinkatFlags, fchdir, unlinkat};
 
 use crate::sys::pass;
 use crate::sys::process::{self, become_user};
@@ -56,6 +56,9 @@ pub enum CallerError {
         /// The file that was being opened.
         path: PathBuf,
     },
+    /// It could not be written as the caller.
+    #[error("--id-file cannot be written as the calling account: {0}")]
+    Write(String),
     /// The system refused.
     #[error("asking for the caller's files: {0}")]
     System(#[from] std::io::Error),
@@ -109,6 +112,49 @@ pub fn read(caller: &Caller<'_>, file: &Path, timeout: Duration) -> Result<Vec<u
         std::fs::File::from(copy).take(MAX_REQUEST + 1).read_to_end(&mut bytes)?;
     }
     Ok(bytes)
+}
+
+/// Writes a small file as the caller: whole, or not at all. A link on the way is refused as everywhere; one in its place is
+/// replaced.
+///
+/// # Errors
+/// [`CallerError`].
+pub fn write(caller: &Caller<'_>, file: &Path, text: &[u8], timeout: Duration) -> Result<(), CallerError> {
+    let files = [file.to_path_buf()];
+    with_reader(caller, &files, timeout, |path| {
+        let directory = match path.parent() {
+            Some(above) if above.as_os_str().is_empty() => Path::new("."),
+            Some(above) => above,
+            None => return Err("is no file".to_owned()),
+        };
+        let name = path.file_name().ok_or_else(|| "is no file".to_owned())?;
+        let how = OpenHow::new()
+            .flags(OFlag::O_DIRECTORY | OFlag::O_PATH | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        let directory =
+            openat2(nix::fcntl::AT_FDCWD, directory, how).map_err(|error| error.desc().to_owned())?;
+        replace(&directory, name, text).map_err(|error| error.to_string())?;
+        // The answer carries a descriptor; this one tells nothing.
+        Ok((directory, 0))
+    })
+    .map(|_| ())
+    .map_err(|error| match error {
+        CallerError::File { reason, .. } => CallerError::Write(reason),
+        error => error,
+    })
+}
+
+fn replace(directory: &OwnedFd, name: &std::ffi::OsStr, text: &[u8]) -> std::io::Result<()> {
+    let fresh = format!(".spark-submit-as.{}", std::process::id());
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let fd = openat(directory, fresh.as_str(), flags, Mode::from_bits_truncate(0o644))?;
+    let written = std::fs::File::from(fd)
+        .write_all(text)
+        .and_then(|()| Ok(renameat(directory, fresh.as_str(), directory, name)?));
+    if written.is_err() {
+        let _ = unlinkat(directory, fresh.as_str(), UnlinkatFlags::NoRemoveDir);
+    }
+    written
 }
 
 fn open_regular(path: &Path) -> Result<(OwnedFd, u64), String> {

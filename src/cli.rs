@@ -27,6 +27,14 @@ pub struct Cli {
 pub enum Verb {
     /// Run a Spark program as an end-user
     Run(Box<RunArgs>),
+    /// List jobs
+    List(ListArgs),
+    /// Show all that is known about jobs
+    Status(StatusArgs),
+    /// End jobs as their owner would, and take back what they had
+    Kill(KillArgs),
+    /// Take back what dead jobs have left: on this host, and in the cluster whatever is overdue
+    Reap(ReapArgs),
     /// Look whether this host and the cluster are ready to run jobs
     Check(CheckArgs),
     /// Look at the configuration
@@ -63,6 +71,14 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub request: Option<PathBuf>,
 
+    /// Note a word about this job, to find it by (repeatable)
+    #[arg(long = "tag", value_name = "KEY=VALUE")]
+    pub tags: Vec<String>,
+
+    /// Write the job's id into this file, as the caller, before the job is started
+    #[arg(long, value_name = "FILE")]
+    pub id_file: Option<PathBuf>,
+
     /// Print the whole decision and create nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -78,6 +94,70 @@ pub struct RunArgs {
     /// Arguments for the Spark program
     #[arg(last = true, value_name = "SPARK ARGUMENTS")]
     pub arguments: Vec<OsString>,
+}
+
+/// Which jobs.
+#[derive(Args, Debug)]
+pub struct Selection {
+    /// Jobs by id
+    #[arg(value_name = "JOB")]
+    pub jobs: Vec<String>,
+
+    /// Jobs with this tag (repeatable: those that have all of them)
+    #[arg(long = "tag", value_name = "KEY=VALUE")]
+    pub tags: Vec<String>,
+}
+
+/// `list`.
+#[derive(Args, Debug)]
+pub struct ListArgs {
+    /// Jobs with this tag (repeatable: those that have all of them)
+    #[arg(long = "tag", value_name = "KEY=VALUE")]
+    pub tags: Vec<String>,
+
+    /// Also jobs that have ended, as long as their records are kept
+    #[arg(long)]
+    pub all: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `status`.
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    /// Which
+    #[command(flatten)]
+    pub selection: Selection,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `kill`.
+#[derive(Args, Debug)]
+pub struct KillArgs {
+    /// Which
+    #[command(flatten)]
+    pub selection: Selection,
+
+    /// Print errors only
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// `reap`.
+#[derive(Args, Debug)]
+pub struct ReapArgs {
+    /// Tell what would be taken back, and take nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `check`.

@@ -57,6 +57,9 @@ exit_codes! {
     CleanupIncomplete = 224, "cleanup-incomplete", "Something is left in the cluster or on this host, and there was no job whose own end could be reported.";
     CheckFailed = 225, "check-failed", "At least one check failed.";
     Internal = 226, "internal", "A fault of this program, or of the system below it.";
+    NoSuchJob = 227, "no-such-job", "There is no such job among those that the caller may see.";
+    Journal = 228, "journal", "The job's record cannot be written or read; nothing was made without one.";
+    Audit = 229, "audit", "The audit line could not be written, and the configuration requires it.";
 }
 
 impl ExitCode {

@@ -45,6 +45,12 @@ pub struct Config {
     /// How long each phase may take.
     #[serde(default)]
     pub timeouts: Timeouts,
+    /// The records of jobs that have ended.
+    #[serde(default)]
+    pub records: Records,
+    /// The lines that go to syslog when a job starts and ends, and when one is refused.
+    #[serde(default)]
+    pub audit: Audit,
 }
 
 /// Who may run jobs.
@@ -128,6 +134,10 @@ pub struct Cluster {
     /// Run although the admission policy that fences the provisioner is missing.
     #[serde(default)]
     pub accept_missing_fence: bool,
+    /// Namespaces where `reap` looks for overdue jobs when the provisioner may not look at all of them at once
+    /// (team namespaces that an administrator prepared).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
 }
 
 /// A kind of job.
@@ -287,6 +297,30 @@ impl Default for Staging {
     fn default() -> Self {
         Self { max_files: 64, max_bytes: 1 << 30 }
     }
+}
+
+/// The records of jobs that have ended.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Records {
+    /// How long they are kept for `list` and `status`; `reap` removes older ones.
+    #[serde(with = "duration")]
+    #[schemars(with = "String", extend("format" = duration::FORMAT))]
+    pub keep: Duration,
+}
+
+impl Default for Records {
+    fn default() -> Self {
+        Self { keep: Duration::from_secs(7 * 86_400) }
+    }
+}
+
+/// The audit lines.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// Refuse a job whose start cannot be logged. When false, that is warned about.
+    pub required: bool,
 }
 
 /// How long each phase may take.

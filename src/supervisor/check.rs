@@ -1,22 +1,20 @@
 //! `check` and `run --dry-run`: the same decisions as a run, told instead of carried out.
 
 use std::path::Path;
-use std::time::Instant;
 
 use serde_json::json;
 
-use super::events::{Event, Events};
+use super::cluster::Session;
+use super::events::Events;
 use super::invocation::Invocation;
 use super::lookup::{self, Question, Record};
-use super::worker::Worker;
 use super::{Failure, load, plan};
 use crate::cli::CheckArgs;
 use crate::exit::ExitCode;
 use crate::policy::config::{Cluster, Config, Profile, Program};
 use crate::policy::names::NamespaceName;
-use crate::protocol::{CheckLine, ClusterAccess, MANAGED_LABEL, NamespaceWanted, Reply, Request};
+use crate::protocol::{CheckLine, MANAGED_LABEL, NamespaceWanted, Reply, Request};
 use crate::sys::host;
-use crate::sys::trusted;
 
 /// Oldest sudo: 1.9.5 fixed CVE-2021-3156.
 const SUDO_FLOOR: (u32, u32, u32) = (1, 9, 5);
@@ -37,6 +35,7 @@ pub fn decision(plan: &plan::Plan, json: bool) -> Result<String, Failure> {
     let value = json!({
         "login": plan.login.as_str(),
         "caller": plan.caller,
+        "tags": plan.tags,
         "user": plan.user_name.as_str(),
         "uid": plan.user.uid,
         "rules": &rules,
@@ -192,6 +191,7 @@ fn decided(config: &Config, name: &str, profile: &Profile, login: &str) -> Resul
         program,
         conf: std::collections::BTreeMap::new(),
         stage: Vec::new(),
+        tags: std::collections::BTreeMap::new(),
         arguments,
     };
     let root = Record {
@@ -213,40 +213,12 @@ fn ask_cluster(
     provisioner: &Record,
     namespace: NamespaceWanted,
 ) -> Result<Vec<CheckLine>, Failure> {
-    let kubeconfig = trusted::open_credential(&cluster.kubeconfig, provisioner.uid, provisioner.gid)
-        .map_err(Failure::of(ExitCode::ClusterCredential))?;
-    let mut worker = Worker::start(provisioner, kubeconfig)?;
-    let result = asked(config, cluster, &mut worker, namespace);
-    worker.end();
-    result
-}
-
-fn asked(
-    config: &Config,
-    cluster: &Cluster,
-    worker: &mut Worker,
-    namespace: NamespaceWanted,
-) -> Result<Vec<CheckLine>, Failure> {
-    let deadline = Instant::now() + config.timeouts.provision;
-    worker.send(&Request::Open(ClusterAccess::of(cluster, &config.timeouts)))?;
-    worker.send(&Request::Check(namespace))?;
     let mut events = Events::new()?;
-    loop {
-        match events.next(Some(worker.socket()), Some(deadline))? {
-            Event::Provisioner => match worker.receive()? {
-                Some(Reply::Checked { lines }) => return Ok(lines),
-                Some(Reply::Failed { code, message, .. }) => return Err(Failure::new(code, message)),
-                _ => {}
-            },
-            Event::Deadline => {
-                return Err(Failure::new(ExitCode::ClusterUnreachable, "the cluster did not answer in time"));
-            }
-            Event::Stop(_) | Event::CallerGone => {
-                return Err(Failure::new(ExitCode::Interrupted, "told to stop"));
-            }
-            Event::Children | Event::PassOn(_) => {}
-        }
-    }
+    let mut session = Session::new(config, cluster, provisioner);
+    session.ask(&mut events, &Request::Check(namespace), config.timeouts.provision, |reply| match reply {
+        Reply::Checked { lines } => Some(lines),
+        _ => None,
+    })
 }
 
 /// The version of sudo. It is not needed by root itself, so a host without it is only told.

@@ -102,6 +102,19 @@ impl Events {
         }
     }
 
+    /// Whether this process was told to stop, without waiting.
+    ///
+    /// # Errors
+    /// [`ExitCode::Interrupted`] when it was.
+    pub fn stopped(&mut self) -> Result<(), Failure> {
+        while let Some(event) = self.signal()? {
+            if matches!(event, Event::Stop(_)) {
+                return Err(Failure::new(ExitCode::Interrupted, "told to stop"));
+            }
+        }
+        Ok(())
+    }
+
     fn signal(&mut self) -> Result<Option<Event>, Failure> {
         let read = self.signals.read_signal().map_err(Failure::doing(ExitCode::Internal, "signalfd"))?;
         let number = read.and_then(|info| i32::try_from(info.ssi_signo).ok());

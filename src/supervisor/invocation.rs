@@ -10,6 +10,7 @@ use super::Failure;
 use crate::cli::RunArgs;
 use crate::exit::ExitCode;
 use crate::policy::config::Program;
+use crate::policy::tags;
 
 /// Bounds on a request's parts; spark-submit's own are checked in `spark`.
 const MAX_CONF: usize = 4096;
@@ -32,6 +33,9 @@ pub struct RequestFile {
     /// As `--stage`.
     #[serde(default)]
     pub stage: Vec<PathBuf>,
+    /// As `--tag`.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
     /// The arguments after `--`.
     #[serde(default)]
     pub arguments: Vec<String>,
@@ -52,6 +56,8 @@ pub struct Invocation {
     pub conf: BTreeMap<String, String>,
     /// Files to hand over.
     pub stage: Vec<PathBuf>,
+    /// The caller's words about the job.
+    pub tags: BTreeMap<String, String>,
     /// Spark's arguments.
     pub arguments: Vec<OsString>,
 }
@@ -69,7 +75,7 @@ pub fn parse_request(text: &[u8]) -> Result<RequestFile, Failure> {
         let rule = match error.classify() {
             serde_json::error::Category::Data => {
                 "has an unknown, repeated or wrongly typed key; known are user, profile, project, program, conf, \
-                 stage, arguments"
+                 stage, tags, arguments"
             }
             _ => "is not JSON",
         };
@@ -116,6 +122,10 @@ pub fn gather(args: &RunArgs, request: Option<RequestFile>) -> Result<Invocation
         (false, true) => args.arguments.clone(),
         _ => request.arguments.into_iter().map(OsString::from).collect(),
     };
+    let mut tags = tags::parse(&args.tags).map_err(|error| usage(error.to_string()))?;
+    for (key, value) in &request.tags {
+        tags::add(&mut tags, key, value).map_err(|error| usage(error.to_string()))?;
+    }
     let mut stage = args.stage.clone();
     stage.extend(request.stage);
     Ok(Invocation {
@@ -125,6 +135,7 @@ pub fn gather(args: &RunArgs, request: Option<RequestFile>) -> Result<Invocation
         program,
         conf: request.conf,
         stage,
+        tags,
         arguments,
     })
 }
@@ -152,6 +163,8 @@ mod tests {
             program: None,
             stage: vec![],
             request: None,
+            tags: vec![],
+            id_file: None,
             dry_run: false,
             json: false,
             quiet: false,

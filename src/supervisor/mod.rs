@@ -5,18 +5,27 @@
 //! database, [`invocation`] gathers what the caller wants, [`plan`] decides, [`rundir`] holds the job's files,
 //! [`worker`] is the supervisor's end of the provisioner, [`events`] the one poll, [`tree`] ends processes.
 
+pub mod audit;
+pub mod cgroup;
 pub mod check;
+pub mod cluster;
 pub mod config;
+pub mod dead;
 pub mod events;
 pub mod invocation;
+pub mod jobs;
+pub mod journal;
 pub mod load;
 pub mod lookup;
 pub mod paths;
 pub mod plan;
+pub mod proc;
+pub mod reap;
 pub mod report;
 pub mod run;
 pub mod rundir;
 pub mod startup;
+pub mod steps;
 pub mod tree;
 pub mod verbs;
 pub mod worker;

@@ -27,8 +27,14 @@ pub fn run_directory() -> &'static Path {
     Path::new(or(option_env!("SSA_RUN_DIR"), "/run/spark-submit-as"))
 }
 
-/// Scratch directories of running jobs, on a disk.
+/// The journal, and scratch directories of running jobs, on a disk.
 #[must_use]
 pub fn state_directory() -> &'static Path {
     Path::new(or(option_env!("SSA_STATE_DIR"), "/var/lib/spark-submit-as"))
+}
+
+/// Where syslog or journald listens (syslog(3)).
+#[must_use]
+pub fn log_socket() -> &'static Path {
+    Path::new(or(option_env!("SSA_LOG_SOCKET"), "/dev/log"))
 }

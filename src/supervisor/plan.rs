@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::invocation::Invocation;
 use super::lookup::{self, Question, Record};
+use super::proc::JOB_VARIABLE;
 use super::startup::{CallerUid, Given};
 use super::{Failure, load};
 use crate::exit::ExitCode;
@@ -45,8 +46,12 @@ pub struct Plan {
     pub job: JobId,
     /// The login that was given.
     pub login: Login,
-    /// The account that called.
+    /// The account that called,
     pub caller: String,
+    /// and its uid.
+    pub caller_uid: u32,
+    /// The caller's words about the job.
+    pub tags: BTreeMap<String, String>,
     /// The end-user's account.
     pub user_name: UserName,
     /// Its ids.
@@ -59,6 +64,8 @@ pub struct Plan {
     /// The profile's name.
     pub profile_name: String,
     profile: Profile,
+    /// The project.
+    pub project: Option<String>,
     /// The namespace.
     pub namespace: NamespaceWanted,
     /// The cluster.
@@ -79,6 +86,8 @@ pub struct Plan {
     pub staging: Staging,
     /// How long each phase may take.
     pub timeouts: Timeouts,
+    /// A job whose start cannot be logged is refused.
+    pub audit_required: bool,
 }
 
 /// The caller as the account database knows it.
@@ -198,6 +207,8 @@ pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Pl
         job: JobId::from_random(random),
         login,
         caller: caller.name.clone(),
+        caller_uid: caller.uid,
+        tags: wanted.tags,
         user_name: mapped.user,
         user: EndUser { uid: record.uid, gid: record.gid, groups: record.groups, home: record.home },
         shell: record.shell,
@@ -205,6 +216,7 @@ pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Pl
         allowed_by,
         profile_name: wanted.profile,
         profile: profile.clone(),
+        project: wanted.project,
         namespace,
         cluster: ClusterAccess::of(cluster, &config.timeouts),
         provisioner,
@@ -218,6 +230,7 @@ pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Pl
         stage: wanted.stage,
         staging: config.staging.clone(),
         timeouts: config.timeouts.clone(),
+        audit_required: config.audit.required,
     };
     // What only the set-up could find wrong is looked at before anything exists: the template and the credential.
     plan.files("00000000-0000-0000-0000-000000000000")?;
@@ -280,11 +293,31 @@ fn secret() -> Result<String, Failure> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// This host's name.
+#[must_use]
+pub fn host_name() -> String {
+    nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default()
+}
+
 impl Plan {
     /// The program's name, for people.
     #[must_use]
     pub fn program_name(&self) -> &'static str {
         self.kind.file_name()
+    }
+
+    /// The cluster, as the configuration calls it.
+    #[must_use]
+    pub fn cluster_name(&self) -> &str {
+        &self.profile.cluster
+    }
+
+    /// The rules that led to the account: how the login was mapped, and why the account may run jobs.
+    #[must_use]
+    pub fn rule(&self) -> String {
+        let matched = self.trace.iter().find(|rule| rule.verdict == identity::Verdict::Matched);
+        let matched = matched.map(ToString::to_string).unwrap_or_default();
+        format!("{matched}; {}", self.allowed_by)
     }
 
     /// Opens the cluster's kubeconfig, which nobody but root and the provisioner may read [10].
@@ -307,13 +340,11 @@ impl Plan {
     /// # Errors
     /// [`ExitCode::Internal`].
     pub fn provision(&self) -> Result<Provision, Failure> {
-        let host =
-            nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
         let annotations = BTreeMap::from([
             ("spark-submit-as/login".to_owned(), self.login.to_string()),
             ("spark-submit-as/user".to_owned(), self.user_name.to_string()),
             ("spark-submit-as/caller".to_owned(), self.caller.clone()),
-            (HOST_ANNOTATION.to_owned(), host),
+            (HOST_ANNOTATION.to_owned(), host_name()),
         ]);
         let secret = Token::new(self.auth_secret.clone())
             .ok_or_else(|| Failure::new(ExitCode::Internal, "no secret could be made"))?;
@@ -401,7 +432,7 @@ impl Plan {
         environment.insert("SHELL".into(), self.shell.clone().into());
         environment.insert("SPARK_HOME".into(), self.profile.spark_home.clone().into());
         environment.insert("KUBECONFIG".into(), kubeconfig.into());
-        environment.insert("SPARK_SUBMIT_AS_JOB".into(), self.job.as_str().into());
+        environment.insert(JOB_VARIABLE.into(), self.job.as_str().into());
         environment.into_iter().collect()
     }
 

@@ -4,7 +4,7 @@
 //! decide ─ refuse ──────────────────────────────────────────────► exit 200..=212
 //!    │
 //!    ▼            fails, told to stop, caller gone
-//! provision ──────────────────────────┐
+//! record, then provision ─────────────┐
 //!    ▼                                │
 //! start the job ──────────────────────┤
 //!    ▼      renew the token           ▼
@@ -19,26 +19,32 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 
+use super::cgroup::Cgroup;
 use super::events::{Event, Events};
+use super::journal::{Entry, Journal, Record};
 use super::plan::Plan;
 use super::report::Report;
 use super::rundir::{RunDirectory, ScratchDirectory};
 use super::startup::Given;
+use super::steps::{self, Step, Victims};
 use super::worker::Worker;
 use super::{Failure, Outcome, tree};
 use crate::exit::ExitCode;
 use crate::job::Staged;
-use crate::policy::token::Token;
-use crate::protocol::{Kind, Renew, Reply, Request, TearDown};
+use crate::policy::names::JobId;
+use crate::protocol::{Kind, Reply, Request, TearDown};
 use crate::sys::process::Child;
 
 mod credential;
+mod recorded;
 mod renewal;
+mod renewing;
 mod starting;
 mod taking_back;
 
 use credential::{Access, KUBECONFIG};
 use renewal::Renewal;
+use renewing::Credential;
 
 /// How long processes may take to die from KILL.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
@@ -49,8 +55,11 @@ struct Life<'a> {
     given: &'a Given,
     report: Report,
     events: Events,
-    directory: RunDirectory,
+    entry: Entry,
+    record: Record,
+    directory: Option<RunDirectory>,
     scratch: Option<ScratchDirectory>,
+    cgroup: Option<Cgroup>,
     worker: Option<Worker>,
     /// What the cluster holds for this job, for taking it back.
     made: TearDown,
@@ -60,22 +69,31 @@ struct Life<'a> {
     renewal: Option<Renewal>,
 }
 
-/// Runs a job that was decided on. `staged` are the caller's files, opened.
+/// Runs a job that was decided on. `staged` are the caller's files, opened; `tell_id` is called when the job is on record.
 ///
 /// # Errors
 /// A [`Failure`] when there was no job whose end could be reported.
-pub fn run(plan: &Plan, given: &Given, report: Report, staged: Vec<Staged>) -> Result<Outcome, Failure> {
+pub fn run(
+    plan: &Plan,
+    given: &Given,
+    report: Report,
+    staged: Vec<Staged>,
+    tell_id: impl FnOnce(&JobId) -> Result<(), Failure>,
+) -> Result<Outcome, Failure> {
     tree::adopt_orphans()?;
     let events = Events::new()?;
-    let user = &plan.user;
-    let directory = RunDirectory::create(&plan.job, user.uid, user.gid)?;
+    let record = recorded::begin(plan)?;
+    let entry = Journal::open()?.create(&record)?;
     let mut life = Life {
         plan,
         given,
         report,
         events,
-        directory,
+        entry,
+        record,
+        directory: None,
         scratch: None,
+        cgroup: None,
         worker: None,
         made: TearDown {
             job: plan.job.clone(),
@@ -89,16 +107,19 @@ pub fn run(plan: &Plan, given: &Given, report: Report, staged: Vec<Staged>) -> R
         access: None,
         renewal: None,
     };
-    let result = life.live(staged);
+    let result = tell_id(&plan.job).and_then(|()| life.live(staged));
     let ran = life.job.is_some();
+    life.reached(Step::JobEnded);
+    life.record_end(&result, ran);
     let left = life.take_back();
+    life.close(&left);
     if left.is_empty() {
         return result;
     }
     for line in &left {
         report.warn(format!("not cleaned up: {line}"));
     }
-    let advice = format!("look for the label spark-submit-as/job={}", plan.job);
+    let advice = "`reap` tries again; `status` tells what stays";
     match result {
         // The job's own end is what the caller asked for [84].
         Ok(outcome) if ran => {
@@ -114,6 +135,11 @@ pub fn run(plan: &Plan, given: &Given, report: Report, staged: Vec<Staged>) -> R
 
 impl Life<'_> {
     fn live(&mut self, staged: Vec<Staged>) -> Result<Outcome, Failure> {
+        self.reached(Step::IdTold);
+        self.audit_start()?;
+        let user = &self.plan.user;
+        self.directory = Some(RunDirectory::create(&self.plan.job, user.uid, user.gid)?);
+        self.reached(Step::RunDirectory);
         let provisioned = Instant::now() + self.plan.timeouts.provision;
         if let Some(outcome) = self.provision(provisioned)? {
             return Ok(outcome);
@@ -122,14 +148,32 @@ impl Life<'_> {
         self.wait()
     }
 
+    fn reached(&self, step: Step) {
+        let victims = Victims {
+            provisioner: self.worker.as_ref().map(Worker::pid),
+            job: self.job.as_ref().map(Child::pid),
+        };
+        steps::reached(step, victims);
+    }
+
+    /// The run directory, which is there from the first step on.
+    fn directory(&self) -> Result<&RunDirectory, Failure> {
+        self.directory.as_ref().ok_or_else(|| Failure::new(ExitCode::Internal, "no run directory"))
+    }
+
     /// Starts the provisioner and has everything made. `Some` when a signal came first.
     fn provision(&mut self, deadline: Instant) -> Result<Option<Outcome>, Failure> {
         let plan = self.plan;
-        let mut worker = Worker::start(&plan.provisioner, plan.open_kubeconfig()?)?;
+        let worker = Worker::start(&plan.provisioner, plan.open_kubeconfig()?)?;
+        let worker = self.worker.insert(worker);
         worker.send(&Request::Open(plan.cluster.clone()))?;
-        worker.send(&Request::Provision(plan.provision()?))?;
+        self.reached(Step::ProvisionerStarted);
+        let provision = Request::Provision(plan.provision()?);
         self.asked = true;
-        self.worker = Some(worker);
+        if let Some(worker) = &mut self.worker {
+            worker.send(&provision)?;
+        }
+        self.reached(Step::ProvisionAsked);
         loop {
             match self.next_event(Some(deadline))? {
                 Event::Stop(signal) => return Ok(Some(Outcome::Signal(signal as i32))),
@@ -195,9 +239,13 @@ impl Life<'_> {
                     self.plan.job.object_name(),
                     renewal.granted_seconds()
                 ));
-                self.directory.write(KUBECONFIG, access.kubeconfig(&token.0).as_bytes())?;
+                self.reached(Step::Provisioned);
+                self.directory()?.write(KUBECONFIG, access.kubeconfig(&token.0).as_bytes())?;
+                self.reached(Step::CredentialWritten);
                 self.access = Some(access);
                 self.renewal = Some(renewal);
+                self.record_provisioned()?;
+                self.reached(Step::UidsRecorded);
                 Ok(true)
             }
             _ => Err(Failure::new(ExitCode::Provisioner, "the provisioner answered another question")),
@@ -219,9 +267,16 @@ impl Life<'_> {
             ));
         }
         match kind {
-            Kind::Account => self.made.account_uid = Some(uid),
-            Kind::Binding => self.made.binding_uid = Some(uid),
-            Kind::Namespace | Kind::ExecutorAccount | Kind::Secret => {}
+            Kind::Account => {
+                self.made.account_uid = Some(uid);
+                self.reached(Step::ObjectMade);
+            }
+            Kind::Binding => {
+                self.made.binding_uid = Some(uid);
+                self.reached(Step::BindingMade);
+            }
+            Kind::Secret => self.reached(Step::SecretMade),
+            Kind::Namespace | Kind::ExecutorAccount => {}
         }
         Ok(())
     }
@@ -273,7 +328,14 @@ impl Life<'_> {
                     stopping = Some(Instant::now() + KILL_PATIENCE);
                 }
                 Event::Deadline => self.renew(),
-                Event::Provisioner => self.renewed()?,
+                Event::Provisioner => {
+                    if self.renewed() == Credential::Lost && stopping.is_none() {
+                        self.report.warn(
+                            "the job's service account is gone, so it can have no credential any more; it is ended",
+                        );
+                        stopping = Some(self.stop(Signal::SIGTERM));
+                    }
+                }
             }
         }
     }
@@ -321,57 +383,6 @@ impl Life<'_> {
         }
     }
 
-    fn renew(&mut self) {
-        let request =
-            Request::Renew(Renew { made: self.made.clone(), token_seconds: self.plan.token_seconds() });
-        let asked = self.worker_or_new().and_then(|worker| worker.send(&request));
-        match (asked, &mut self.renewal) {
-            (Ok(()), Some(renewal)) => renewal.asked(),
-            (Err(failure), Some(renewal)) => {
-                self.worker = None;
-                self.report.warn(format!("the token could not be renewed: {failure}; trying again"));
-                renewal.failed();
-            }
-            (_, None) => {}
-        }
-    }
-
-    /// Takes replies while the job runs: only renewals are awaited.
-    fn renewed(&mut self) -> Result<(), Failure> {
-        loop {
-            let failed = match self.receive() {
-                Ok(None) => return Ok(()),
-                Ok(Some(Reply::Renewed { token, expires_at, granted_at })) => {
-                    match self.take_renewed(&token.0, granted_at, expires_at) {
-                        Ok(renewal) => {
-                            self.renewal = Some(renewal);
-                            continue;
-                        }
-                        Err(failure) => failure,
-                    }
-                }
-                Ok(Some(Reply::Failed { code, message, .. })) => from_cluster(code, &message),
-                Ok(Some(_)) => continue,
-                Err(failure) => failure,
-            };
-            if let Some(renewal) = &mut self.renewal {
-                self.report.warn(format!(
-                    "the token could not be renewed: {failed}; it ends in {} s",
-                    renewal.seconds_left()
-                ));
-                renewal.failed();
-            }
-        }
-    }
-
-    fn take_renewed(&mut self, token: &Token, granted_at: i64, expires_at: i64) -> Result<Renewal, Failure> {
-        let renewal = Renewal::granted(granted_at, expires_at)?;
-        if let Some(access) = &self.access {
-            self.directory.write(KUBECONFIG, access.kubeconfig(token).as_bytes())?;
-        }
-        Ok(renewal)
-    }
-
     /// The provisioner, or another one when it has died: it keeps no state that could not be given again.
     fn worker_or_new(&mut self) -> Result<&mut Worker, Failure> {
         let worker = match self.worker.take() {
@@ -391,7 +402,7 @@ fn caller_gone() -> Failure {
 }
 
 /// The provisioner's word, kept inside what it may say.
-fn from_cluster(code: ExitCode, message: &str) -> Failure {
+pub(super) fn from_cluster(code: ExitCode, message: &str) -> Failure {
     let code = match code.number() {
         214..=220 => code,
         _ => ExitCode::Provisioner,

@@ -4,26 +4,36 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, renameat};
-use nix::sys::stat::{Mode, fchmod, mkdirat};
+use nix::fcntl::{Flock, FlockArg, OFlag, openat, renameat};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
+use nix::sys::wait::WaitStatus;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 
 use super::{Failure, paths};
 use crate::exit::ExitCode;
+use crate::job::{self, EndUser};
 use crate::policy::names::JobId;
+use crate::sys::process;
 use crate::sys::trusted::{self, Links};
+
+const DIRECTORY: OFlag =
+    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 /// A directory of root's that the end-user can pass through and nothing more.
 pub struct RunDirectory {
     parent: OwnedFd,
-    directory: OwnedFd,
+    /// Locked (flock(2)) as long as its job's wrapper lives, for the case that the journal is lost.
+    directory: Flock<OwnedFd>,
     name: OsString,
     path: PathBuf,
-    files: Vec<&'static str>,
     owner: (Uid, Gid),
 }
 
@@ -32,7 +42,7 @@ fn failed<E: std::fmt::Display>(what: impl std::fmt::Display) -> impl FnOnce(E) 
 }
 
 /// Opens a directory of ours below a trusted one, making it when it is missing.
-fn own_directory(path: &Path, mode: u32) -> Result<OwnedFd, Failure> {
+pub(super) fn own_directory(path: &Path, mode: u32) -> Result<OwnedFd, Failure> {
     let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(Failure::new(ExitCode::RunDirectory, format!("{} has no parent", path.display())));
     };
@@ -41,8 +51,7 @@ fn own_directory(path: &Path, mode: u32) -> Result<OwnedFd, Failure> {
     match mkdirat(&above_fd, name, Mode::from_bits_truncate(0o700)) {
         Ok(()) => {
             // The umask is 077; the mode is given where the directory is ours for certain.
-            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            let fd = openat(&above_fd, name, flags, Mode::empty()).map_err(failed(path.display()))?;
+            let fd = openat(&above_fd, name, DIRECTORY, Mode::empty()).map_err(failed(path.display()))?;
             fchmod(&fd, Mode::from_bits_truncate(mode)).map_err(failed(path.display()))?;
         }
         Err(Errno::EEXIST) => {}
@@ -53,8 +62,7 @@ fn own_directory(path: &Path, mode: u32) -> Result<OwnedFd, Failure> {
 
 fn new_directory(parent: &OwnedFd, name: &OsString, path: &Path) -> Result<OwnedFd, Failure> {
     mkdirat(parent, name.as_os_str(), Mode::from_bits_truncate(0o700)).map_err(failed(path.display()))?;
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    openat(parent, name.as_os_str(), flags, Mode::empty()).map_err(|error| {
+    openat(parent, name.as_os_str(), DIRECTORY, Mode::empty()).map_err(|error| {
         let _ = unlinkat(parent, name.as_os_str(), UnlinkatFlags::RemoveDir);
         failed(path.display())(error)
     })
@@ -71,19 +79,37 @@ impl RunDirectory {
         let name = OsString::from(job.as_str());
         let path = base.join(&name);
         let directory = new_directory(&parent, &name, &path)?;
-        let made = Self {
-            parent,
-            directory,
-            name,
-            path,
-            files: Vec::new(),
-            owner: (Uid::from_raw(uid), Gid::from_raw(gid)),
-        };
-        if let Err(error) = fchmod(&made.directory, Mode::from_bits_truncate(0o711)) {
+        let directory = Flock::lock(directory, FlockArg::LockExclusive)
+            .map_err(|(_, error)| failed(path.display())(error))?;
+        let made = Self { parent, directory, name, path, owner: (Uid::from_raw(uid), Gid::from_raw(gid)) };
+        if let Err(error) = fchmod(&made.directory as &OwnedFd, Mode::from_bits_truncate(0o711)) {
             let _ = made.remove();
             return Err(failed("run directory")(error));
         }
         Ok(made)
+    }
+
+    /// The directory of a dead job, to remove it; none when it is gone, or when its wrapper lives.
+    ///
+    /// # Errors
+    /// [`ExitCode::RunDirectory`].
+    pub fn of_dead(job: &JobId) -> Result<Option<Self>, Failure> {
+        let base = paths::run_directory();
+        let parent = own_directory(base, 0o711)?;
+        let name = OsString::from(job.as_str());
+        let path = base.join(&name);
+        let directory = match openat(&parent, name.as_os_str(), DIRECTORY, Mode::empty()) {
+            Ok(directory) => directory,
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(error) => return Err(failed(path.display())(error)),
+        };
+        match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+            Ok(directory) => {
+                Ok(Some(Self { parent, directory, name, path, owner: (Uid::from_raw(0), Gid::from_raw(0)) }))
+            }
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, error)) => Err(failed(path.display())(error)),
+        }
     }
 
     /// Path of a file in it.
@@ -97,24 +123,24 @@ impl RunDirectory {
     ///
     /// # Errors
     /// [`ExitCode::RunDirectory`], with no new file left.
-    pub fn write(&mut self, name: &'static str, content: &[u8]) -> Result<(), Failure> {
+    pub fn write(&self, name: &str, content: &[u8]) -> Result<(), Failure> {
         let fresh = format!(".{name}.new");
-        let result = self.write_fresh(&fresh, content).and_then(|()| {
-            renameat(&self.directory, fresh.as_str(), &self.directory, name).map_err(io::Error::from)
-        });
-        if let Err(error) = result {
-            let _ = unlinkat(&self.directory, fresh.as_str(), UnlinkatFlags::NoRemoveDir);
-            return Err(failed(self.path_of(name).display())(error));
-        }
-        if !self.files.contains(&name) {
-            self.files.push(name);
-        }
-        Ok(())
+        let result = self
+            .write_fresh(&fresh, content)
+            .and_then(|()| renameat(self.fd(), fresh.as_str(), self.fd(), name).map_err(io::Error::from));
+        result.map_err(|error| {
+            let _ = unlinkat(self.fd(), fresh.as_str(), UnlinkatFlags::NoRemoveDir);
+            failed(self.path_of(name).display())(error)
+        })
+    }
+
+    fn fd(&self) -> &OwnedFd {
+        &self.directory
     }
 
     fn write_fresh(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let fd = openat(&self.directory, name, flags, Mode::from_bits_truncate(0o400))?;
+        let fd = openat(self.fd(), name, flags, Mode::from_bits_truncate(0o400))?;
         let mut file = std::fs::File::from(fd);
         file.write_all(content)?;
         file.sync_all()?;
@@ -123,15 +149,24 @@ impl RunDirectory {
         Ok(())
     }
 
-    /// Removes the files and the directory. The files are those that were written: nobody else can add any.
+    /// Removes the files and the directory. It is root's own: nobody else can have put anything there.
     ///
     /// # Errors
     /// [`ExitCode::CleanupIncomplete`] with what is left.
     pub fn remove(&self) -> Result<(), Failure> {
         let mut left = Vec::new();
-        for name in &self.files {
-            if let Err(error) = gone(unlinkat(&self.directory, *name, UnlinkatFlags::NoRemoveDir)) {
-                left.push(format!("{}: {error}", self.path_of(name).display()));
+        let files: Vec<_> = match Dir::openat(self.fd(), ".", DIRECTORY, Mode::empty()) {
+            Ok(directory) => {
+                directory.into_iter().flatten().map(|file| file.file_name().to_owned()).collect()
+            }
+            Err(error) => {
+                left.push(format!("{}: {error}", self.path.display()));
+                Vec::new()
+            }
+        };
+        for name in files.iter().filter(|name| !matches!(name.to_bytes(), b"." | b"..")) {
+            if let Err(error) = gone(unlinkat(self.fd(), name.as_c_str(), UnlinkatFlags::NoRemoveDir)) {
+                left.push(format!("{}/{}: {error}", self.path.display(), name.to_string_lossy()));
             }
         }
         if let Err(error) = gone(unlinkat(&self.parent, self.name.as_os_str(), UnlinkatFlags::RemoveDir)) {
@@ -165,7 +200,7 @@ impl ScratchDirectory {
     /// [`ExitCode::RunDirectory`].
     pub fn create(job: &JobId, uid: u32, gid: u32) -> Result<Self, Failure> {
         own_directory(paths::state_directory(), 0o711)?;
-        let base = paths::state_directory().join("scratch");
+        let base = scratch_base();
         let parent = own_directory(&base, 0o711)?;
         let name = OsString::from(job.as_str());
         let path = base.join(&name);
@@ -179,6 +214,31 @@ impl ScratchDirectory {
         Ok(made)
     }
 
+    /// The directory of a dead job and the ids of its owner; none when it is gone.
+    ///
+    /// # Errors
+    /// [`ExitCode::RunDirectory`]; also for one of root's, which no job has.
+    pub fn of_dead(job: &JobId) -> Result<Option<(Self, u32, u32)>, Failure> {
+        let base = scratch_base();
+        let parent = match trusted::open_directory(&base, Links::FollowRoots) {
+            Ok(parent) => parent,
+            Err(trusted::TrustError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
+            Err(error) => return Err(failed(base.display())(error)),
+        };
+        let name = OsString::from(job.as_str());
+        let path = base.join(&name);
+        // Looked at and removed by its name, never read: what is in it is somebody else's.
+        let directory = match openat(&parent, name.as_os_str(), DIRECTORY, Mode::empty()) {
+            Ok(directory) => directory,
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(error) => return Err(failed(path.display())(error)),
+        };
+        let owner = fstat(&directory).map_err(failed(path.display()))?;
+        Ok(Some((Self { parent, name, path, directory }, owner.st_uid, owner.st_gid)))
+    }
+
     /// Removes the directory, which [`crate::job::empty_scratch`] has emptied.
     ///
     /// # Errors
@@ -187,4 +247,43 @@ impl ScratchDirectory {
         gone(unlinkat(&self.parent, self.name.as_os_str(), UnlinkatFlags::RemoveDir))
             .map_err(Failure::doing(ExitCode::CleanupIncomplete, self.path.display()))
     }
+}
+
+/// Empties the scratch directory as the end-user, then removes the empty directory from root's.
+///
+/// # Errors
+/// [`ExitCode::CleanupIncomplete`].
+pub fn remove_scratch(user: &EndUser, scratch: &ScratchDirectory, patience: Duration) -> Result<(), Failure> {
+    let incomplete = || {
+        Failure::new(ExitCode::CleanupIncomplete, format!("{} could not be emptied", scratch.path.display()))
+    };
+    let mut child = process::fork(|| job::empty_scratch(user, &scratch.path)).map_err(|_| incomplete())?;
+    let mut fds = [PollFd::new(child.pidfd().as_fd(), PollFlags::POLLIN)];
+    let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+    if !matches!(poll(&mut fds, patience), Ok(1)) {
+        child.signal(Signal::SIGKILL);
+    }
+    match child.wait() {
+        Ok(WaitStatus::Exited(_, 0)) => scratch.remove(),
+        _ => Err(incomplete()),
+    }
+}
+
+fn scratch_base() -> PathBuf {
+    paths::state_directory().join("scratch")
+}
+
+/// Jobs that have a run directory or a scratch directory, one after the other.
+pub fn with_directories() -> impl Iterator<Item = JobId> {
+    let names = |path: PathBuf| std::fs::read_dir(path).into_iter().flatten().flatten();
+    names(paths::run_directory().to_owned())
+        .chain(names(scratch_base()))
+        .filter_map(|entry| JobId::new(entry.file_name().to_str()?).ok())
+}
+
+/// Whether a job's wrapper lives, as its run directory says.
+#[must_use]
+pub fn is_locked(job: &JobId) -> bool {
+    matches!(RunDirectory::of_dead(job), Ok(None))
+        && paths::run_directory().join(job.as_str()).symlink_metadata().is_ok()
 }

@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
 
-use super::Failure;
+use super::{Failure, proc};
 use crate::exit::ExitCode;
 
 /// Makes orphaned descendants ours.
@@ -64,21 +64,10 @@ pub fn reap() -> Vec<WaitStatus> {
     }
 }
 
-/// Direct children, from /proc (proc(5), `stat`, field 4).
+/// Direct children.
 fn children(spared: Option<Pid>) -> Vec<Pid> {
-    let me = getpid();
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-        .map(Pid::from_raw)
-        .filter(|pid| Some(*pid) != spared && parent_of(*pid) == Some(me))
+    let me = getpid().as_raw();
+    proc::pids()
+        .filter(|pid| Some(*pid) != spared && proc::stat(*pid).is_some_and(|stat| stat.parent == me))
         .collect()
-}
-
-fn parent_of(pid: Pid) -> Option<Pid> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The command's name is in parentheses and may hold any character, ')' included.
-    let after_name = stat.rsplit_once(')')?.1;
-    after_name.split_ascii_whitespace().nth(1)?.parse().ok().map(Pid::from_raw)
 }

@@ -8,12 +8,13 @@ use super::lookup::Record;
 use super::plan::Plan;
 use super::report::Report;
 use super::startup::{self, CallerUid, Given};
-use super::{Failure, Outcome, check, config, load, paths, plan, run};
+use super::{Failure, Outcome, audit, check, config, jobs, load, paths, plan, reap, run};
 use crate::caller::{self, Caller, CallerError};
 use crate::cli::{CheckArgs, Cli, ConfigVerb, RunArgs, Verb};
 use crate::exit::ExitCode;
 use crate::job::Staged;
 use crate::policy::config::Config;
+use crate::policy::names::JobId;
 
 /// Who may call a verb.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +31,10 @@ pub enum Who {
 #[must_use]
 pub fn who_may(verb: &Verb) -> Who {
     match verb {
-        Verb::Run(_) => Who::Callers,
-        Verb::Check(_) | Verb::Config(ConfigVerb::Show { .. } | ConfigVerb::Validate { .. }) => Who::Root,
+        Verb::Run(_) | Verb::List(_) | Verb::Status(_) | Verb::Kill(_) => Who::Callers,
+        Verb::Reap(_)
+        | Verb::Check(_)
+        | Verb::Config(ConfigVerb::Show { .. } | ConfigVerb::Validate { .. }) => Who::Root,
         Verb::Config(ConfigVerb::Schema) => Who::Anybody,
     }
 }
@@ -46,15 +49,52 @@ pub fn dispatch(cli: Cli, given: &Given) -> Result<Outcome, Failure> {
     }
     startup::require_root()?;
     let caller = startup::caller(given)?;
+    let done = checked(cli, caller, given);
+    if let Err(failure) = &done
+        && AUDITED.contains(&failure.code)
+    {
+        let uid = match caller {
+            CallerUid::Root => 0,
+            CallerUid::Account(uid) => uid,
+        };
+        audit::refused(Some(uid), failure.code, &failure.message);
+    }
+    done
+}
+
+/// Refusals that somebody who reads logs wants to know of [17].
+const AUDITED: [ExitCode; 8] = [
+    ExitCode::CallerRefused,
+    ExitCode::UserRefused,
+    ExitCode::ProfileRefused,
+    ExitCode::NamespaceRefused,
+    ExitCode::ArgumentRefused,
+    ExitCode::ProgramRefused,
+    ExitCode::InputRefused,
+    ExitCode::NoSuchJob,
+];
+
+/// What needs root: the caller is looked at first.
+fn checked(cli: Cli, caller: CallerUid, given: &Given) -> Result<Outcome, Failure> {
     let path = configuration(cli.config, caller)?;
     if who_may(&cli.verb) == Who::Root && caller != CallerUid::Root {
         return Err(Failure::new(
             ExitCode::CallerRefused,
-            "this verb is for root itself; callers may use `run`",
+            "this verb is for root itself; callers may use run, list, status and kill",
         ));
     }
     match cli.verb {
         Verb::Run(args) => run_verb(&path, caller, given, &args),
+        Verb::List(args) => {
+            known_caller(&path, caller)?;
+            jobs::list(caller, &args)
+        }
+        Verb::Status(args) => {
+            known_caller(&path, caller)?;
+            jobs::status(caller, &args)
+        }
+        Verb::Kill(args) => jobs::kill(&known_caller(&path, caller)?, caller, &args),
+        Verb::Reap(args) => reap::reap(&load::config(&path)?, &args),
         Verb::Check(args) => check_verb(&path, &args),
         Verb::Config(ConfigVerb::Show { json }) => print(&config::show(&path, json)?),
         Verb::Config(ConfigVerb::Validate { file: None }) => print(&config::validate_in_force(&path)?),
@@ -81,6 +121,15 @@ fn configuration(option: Option<PathBuf>, caller: CallerUid) -> Result<PathBuf, 
     }
 }
 
+/// The configuration, which names this caller. Root may look after jobs without being named: it could do so anyway.
+fn known_caller(path: &Path, caller: CallerUid) -> Result<Config, Failure> {
+    let config = load::config(path)?;
+    if caller != CallerUid::Root {
+        plan::authorize_caller(&config, caller)?;
+    }
+    Ok(config)
+}
+
 fn run_verb(path: &Path, caller: CallerUid, given: &Given, args: &RunArgs) -> Result<Outcome, Failure> {
     let config = load::config(path)?;
     let record = plan::authorize_caller(&config, caller)?;
@@ -99,7 +148,15 @@ fn run_verb(path: &Path, caller: CallerUid, given: &Given, args: &RunArgs) -> Re
         "job {}: {} is {} (profile {})",
         plan.job, plan.login, plan.user_name, plan.profile_name
     ));
-    run::run(&plan, given, report, staged)
+    let tell_id = |job: &JobId| match &args.id_file {
+        None => Ok(()),
+        Some(file) => {
+            let text = format!("{job}\n");
+            caller::write(&as_caller(&record, given), file, text.as_bytes(), config.timeouts.staging)
+                .map_err(refused)
+        }
+    };
+    run::run(&plan, given, report, staged, tell_id)
 }
 
 fn as_caller<'a>(record: &'a Record, given: &'a Given) -> Caller<'a> {
@@ -167,6 +224,10 @@ mod tests {
             who_may(&cli.verb)
         };
         assert_eq!(who(&["run", "--user", "alice", "--profile", "p", "--", "x.py"]), Who::Callers);
+        assert_eq!(who(&["list"]), Who::Callers);
+        assert_eq!(who(&["status"]), Who::Callers);
+        assert_eq!(who(&["kill", "x"]), Who::Callers);
+        assert_eq!(who(&["reap"]), Who::Root);
         assert_eq!(who(&["check"]), Who::Root);
         assert_eq!(who(&["config", "show"]), Who::Root);
         assert_eq!(who(&["config", "validate", "/x"]), Who::Root);

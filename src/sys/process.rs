@@ -122,7 +122,11 @@ pub fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn pidfd_send_signal(pidfd: &OwnedFd, signal: Signal) -> io::Result<()> {
+/// pidfd_send_signal(2).
+///
+/// # Errors
+/// ESRCH when the process has ended.
+pub fn pidfd_send_signal(pidfd: &OwnedFd, signal: Signal) -> io::Result<()> {
     // SAFETY: integers and a null siginfo pointer, which pidfd_send_signal(2) allows.
     let result = unsafe {
         libc::syscall(

@@ -11,6 +11,14 @@ BED_ETC=$BED_PREFIX/etc
 BED_CONFIG=$BED_ETC/spark-submit-as/config.yaml
 BED_RUN=/run/spark-submit-as-testbed
 BED_STATE=/var/lib/spark-submit-as-testbed
+BED_LOG=$BED_RUN-log
+# A second installation, of a build that kills processes where a test says so (feature fault-points).
+FAULTS_PREFIX=/opt/spark-submit-as-faults
+FAULTS_ETC=$FAULTS_PREFIX/etc
+FAULTS_CONFIG=$FAULTS_ETC/spark-submit-as/config.yaml
+FAULTS_RUN=/run/spark-submit-as-faults
+FAULTS_STATE=/var/lib/spark-submit-as-faults
+FAULTS_SUDOERS=/etc/sudoers.d/spark-submit-as-faults
 BED_MARK='spark-submit-as test bed'
 BED_SPARK=${BED_SPARK:-4.1.4}
 BED_SUDOERS=/etc/sudoers.d/spark-submit-as-testbed
@@ -133,7 +141,8 @@ bed_up() {
   need sudo=sudo curl=curl keyctl=keyutils script=bsdutils cc=gcc nm=binutils
   accounts
   say "building and installing into $BED_PREFIX"
-  make -s -C "$BED_TOP" install PREFIX=$BED_PREFIX SYSCONFDIR=$BED_ETC RUNDIR=$BED_RUN STATEDIR=$BED_STATE >&2
+  make -s -C "$BED_TOP" install PREFIX=$BED_PREFIX SYSCONFDIR=$BED_ETC RUNDIR=$BED_RUN STATEDIR=$BED_STATE \
+    LOGSOCKET=$BED_LOG >&2
   # The tests' sudoers file is the shipped one, with the test bed's path.
   install -m 0440 "$BED_ETC/sudoers.d/spark-submit-as" "$BED_SUDOERS"
   visudo -cqf "$BED_SUDOERS" || die "the sudoers file is refused by visudo"
@@ -143,7 +152,28 @@ bed_up() {
   done
   provisioner_kubeconfig
   configuration
+  faults_up
   say "ready"
+}
+
+# The second installation: the same configuration with other namespaces, and its own directories.
+faults_up() {
+  say "building and installing into $FAULTS_PREFIX"
+  SSA_CONFIG=$FAULTS_CONFIG SSA_PROVISIONER=$FAULTS_PREFIX/libexec/spark-submit-as-provisioner \
+  SSA_RUN_DIR=$FAULTS_RUN SSA_STATE_DIR=$FAULTS_STATE SSA_LOG_SOCKET=$FAULTS_RUN-log \
+    cargo build -q --locked --manifest-path "$BED_TOP/Cargo.toml" --features fault-points >&2
+  install -D -m 0755 "$BED_TOP/target/debug/spark-submit-as" "$FAULTS_PREFIX/bin/spark-submit-as"
+  install -D -m 0755 "$BED_TOP/target/debug/spark-submit-as-provisioner" \
+    "$FAULTS_PREFIX/libexec/spark-submit-as-provisioner"
+  install -d -m 0755 "$FAULTS_ETC/spark-submit-as" "$FAULTS_RUN"
+  sed "s#/usr/local/bin/spark-submit-as#$FAULTS_PREFIX/bin/spark-submit-as#" "$BED_TOP/sudoers.d/spark-submit-as" |
+    install -m 0440 /dev/stdin "$FAULTS_SUDOERS"
+  visudo -cqf "$FAULTS_SUDOERS" || die "the sudoers file is refused by visudo"
+  umask 022
+  sed -e "s#dss-ns-#ssa-faults-#; s#^callers:.*#callers: [dssuser, root]#" "$BED_CONFIG" > "$FAULTS_CONFIG"
+  cat >> "$FAULTS_CONFIG" <<CONFIG
+timeouts: {grace: 2s}
+CONFIG
 }
 
 bed_env() {
@@ -154,6 +184,12 @@ export SSA_BED_PREFIX=$BED_PREFIX
 export SSA_BED_CONFIG=$BED_CONFIG
 export SSA_BED_RUN=$BED_RUN
 export SSA_BED_STATE=$BED_STATE
+export SSA_BED_LOG=$BED_LOG
+export SSA_FAULTS_BIN=$FAULTS_PREFIX/bin/spark-submit-as
+export SSA_FAULTS_CONFIG=$FAULTS_CONFIG
+export SSA_FAULTS_RUN=$FAULTS_RUN
+export SSA_FAULTS_STATE=$FAULTS_STATE
+export SSA_BED_VERSIONS="$BED_VERSIONS"
 export SSA_BED_KUBECTL="$BED_TOP/testbench/bench kubectl"
 export SSA_BED_SPARK=$BED_SPARK
 export SSA_BED_SPARK_HOME=$(spark_home "$BED_SPARK")

@@ -8,7 +8,7 @@ use super::parse::Finding;
 use super::place::Segment;
 use super::{Cluster, Config, Environment, MappingRule, NamespacePolicy, Profile, Spark, Users, environment};
 use crate::policy::identity::check_pattern;
-use crate::policy::names::{Login, UserName, is_project_key, is_word};
+use crate::policy::names::{Login, NamespaceName, UserName, is_project_key, is_word};
 use crate::policy::namespace::validate_template;
 
 mod labels;
@@ -196,6 +196,14 @@ fn cluster(here: &Place, cluster: &Cluster) -> Check {
         "must be 1 to 253 characters, none of them a control character",
         "",
     )?;
+    let namespaces = here.then("namespaces");
+    namespaces.names(&cluster.namespaces, true)?;
+    cluster.namespaces.iter().enumerate().try_for_each(|(index, name)| {
+        NamespaceName::new(name.as_str()).map_or_else(
+            |error| namespaces.then(index).refuse(error.to_string(), "correct the name"),
+            |_| Ok(()),
+        )
+    })?;
     let role = here.then("driver_role");
     let name = cluster.driver_role.as_str();
     // What RBAC allows in a name and what people use: no `/` or `%`, which would change the request's path.

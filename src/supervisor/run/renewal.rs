@@ -10,8 +10,10 @@ use crate::supervisor::Failure;
 const SHORTEST: u64 = 120;
 /// Longest life that is believed.
 const LONGEST: u64 = 366 * 86_400;
-/// Between two tries.
-const RETRY: Duration = Duration::from_secs(15);
+/// Before the second try; twice as long before each further one,
+const RETRY: Duration = Duration::from_secs(5);
+/// up to this.
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// How long an answer may take before another try.
 const ANSWER: Duration = Duration::from_secs(60);
 
@@ -20,6 +22,7 @@ pub struct Renewal {
     due: Instant,
     ends: Instant,
     granted: u64,
+    retry: Duration,
 }
 
 impl Renewal {
@@ -36,6 +39,7 @@ impl Renewal {
                     due: now + Duration::from_secs(life * 2 / 3),
                     ends: now + Duration::from_secs(life),
                     granted: life,
+                    retry: RETRY,
                 })
             }
             _ => Err(Failure::new(
@@ -73,7 +77,8 @@ impl Renewal {
 
     /// A renewal failed.
     pub fn failed(&mut self) {
-        self.due = Instant::now() + RETRY;
+        self.due = Instant::now() + self.retry;
+        self.retry = (self.retry * 2).min(LONGEST_RETRY);
     }
 }
 

@@ -13,7 +13,9 @@ use super::{KUBECONFIG, Life};
 use crate::exit::ExitCode;
 use crate::job::{self, Job, Scratch, Staged, Trouble};
 use crate::supervisor::Failure;
+use crate::supervisor::cgroup::Cgroup;
 use crate::supervisor::rundir::ScratchDirectory;
+use crate::supervisor::steps::Step;
 use crate::sys::process;
 
 impl Life<'_> {
@@ -23,10 +25,12 @@ impl Life<'_> {
         let missing = || Failure::new(ExitCode::Internal, "no credential to start with");
         let access = self.access.as_ref().ok_or_else(missing)?;
         let account = self.made.account_uid.as_deref().ok_or_else(missing)?;
+        let directory = self.directory()?;
         for (name, content) in plan.files(account)? {
-            self.directory.write(name, &content)?;
+            directory.write(name, &content)?;
         }
-        let directory = &self.directory;
+        self.reached(Step::FilesWritten);
+        let mut made = None;
         let names = if staged.is_empty() {
             None
         } else {
@@ -38,7 +42,7 @@ impl Life<'_> {
                 files: staged,
                 max_bytes: plan.staging.max_bytes,
             };
-            self.scratch = Some(scratch);
+            made = Some(scratch);
             Some(prepared)
         };
         let command = plan.command(
@@ -47,13 +51,19 @@ impl Life<'_> {
             |name| directory.path_of(name),
             names.as_ref(),
         )?;
+        let kubeconfig = directory.path_of(KUBECONFIG);
+        self.scratch = made;
+        self.reached(Step::ScratchMade);
+        self.cgroup = self.record.cgroup.as_ref().and_then(|path| Cgroup::create(&plan.job, path));
+        self.reached(Step::CgroupMade);
         let job = Job {
             user: plan.user.clone(),
             program: plan.program.clone(),
             arguments: command,
-            environment: plan.environment(self.given, &directory.path_of(KUBECONFIG)),
+            environment: plan.environment(self.given, &kubeconfig),
             scratch: names,
             limits: self.given.limits.clone(),
+            cgroup: self.cgroup.as_ref().and_then(|cgroup| cgroup.door().ok()),
         };
         let (ours, theirs) =
             pipe2(OFlag::O_CLOEXEC).map_err(Failure::doing(ExitCode::ProcessSetup, "pipe"))?;
@@ -62,7 +72,10 @@ impl Life<'_> {
             .map_err(Failure::doing(ExitCode::ProcessSetup, "fork"))?;
         let pid = child.pid();
         self.job = Some(child);
+        self.reached(Step::Forked);
         heard(ours, plan.timeouts.staging)?;
+        self.reached(Step::Started);
+        self.record_running();
         self.report.say(format!("{} runs as {}, pid {pid}", plan.program_name(), plan.user_name));
         Ok(())
     }

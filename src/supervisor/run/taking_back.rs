@@ -1,51 +1,60 @@
 //! Taking back what a job had, whatever happened before. Every failure is told, not just the first [85].
 
-use std::os::fd::AsFd;
 use std::time::Instant;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use nix::sys::wait::WaitStatus;
 
 use super::{KILL_PATIENCE, Life, from_cluster};
 use crate::exit::ExitCode;
-use crate::job;
 use crate::protocol::{Reply, Request};
 use crate::supervisor::events::Event;
-use crate::supervisor::plan::Plan;
-use crate::supervisor::rundir::ScratchDirectory;
+use crate::supervisor::rundir::remove_scratch;
+use crate::supervisor::steps::Step;
 use crate::supervisor::worker::Worker;
 use crate::supervisor::{Failure, tree};
-use crate::sys::process;
 
 impl Life<'_> {
     /// Takes everything back, in the order of the module's comment; every failure, not just the first [85].
-    pub(super) fn take_back(mut self) -> Vec<String> {
+    pub(super) fn take_back(&mut self) -> Vec<String> {
         let mut left = Vec::new();
         if let Err(failure) = self.end_processes() {
             left.push(failure.message);
         }
+        self.reached(Step::ProcessesEnded);
         if self.asked
             && let Err(failures) = self.take_back_objects()
         {
             left.extend(failures);
         }
+        self.reached(Step::TornDown);
         if let Some(worker) = self.worker.take() {
             worker.end();
         }
+        self.reached(Step::ProvisionerEnded);
         if let Some(scratch) = self.scratch.take() {
-            left.extend(remove_scratch(self.plan, &scratch).err().map(|failure| failure.message));
+            let removed = remove_scratch(&self.plan.user, &scratch, self.plan.timeouts.staging);
+            left.extend(removed.err().map(|failure| failure.message));
         }
-        left.extend(self.directory.remove().err().map(|failure| failure.message));
+        self.reached(Step::ScratchRemoved);
+        if let Some(directory) = self.directory.take() {
+            left.extend(directory.remove().err().map(|failure| failure.message));
+        }
+        self.reached(Step::RunDirectoryRemoved);
         left
     }
 
     fn end_processes(&mut self) -> Result<(), Failure> {
+        let deadline = Instant::now() + KILL_PATIENCE;
         if let Some(job) = &self.job {
             job.signal_group(Signal::SIGKILL);
             job.signal(Signal::SIGKILL);
         }
-        tree::end(self.worker.as_ref().map(Worker::pid), Instant::now() + KILL_PATIENCE)
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.kill();
+        }
+        // Members of the cgroup are descendants, so they come to us to be reaped.
+        tree::end(self.worker.as_ref().map(Worker::pid), deadline)?;
+        self.cgroup.take().map_or(Ok(()), |cgroup| cgroup.end(deadline))
     }
 
     fn take_back_objects(&mut self) -> Result<(), Vec<String>> {
@@ -63,6 +72,7 @@ impl Life<'_> {
         let request = Request::TearDown(self.made.clone());
         let deadline = Instant::now() + self.plan.timeouts.teardown + KILL_PATIENCE;
         self.worker_or_new()?.send(&request)?;
+        self.reached(Step::TearDownAsked);
         loop {
             match self.next_event(Some(deadline))? {
                 Event::Provisioner => {
@@ -92,23 +102,5 @@ impl Life<'_> {
                 Event::Stop(_) | Event::PassOn(_) | Event::CallerGone | Event::Children => {}
             }
         }
-    }
-}
-
-/// Empties the scratch directory as the end-user, then removes the empty directory from root's.
-fn remove_scratch(plan: &Plan, scratch: &ScratchDirectory) -> Result<(), Failure> {
-    let incomplete = || {
-        Failure::new(ExitCode::CleanupIncomplete, format!("{} could not be emptied", scratch.path.display()))
-    };
-    let mut child =
-        process::fork(|| job::empty_scratch(&plan.user, &scratch.path)).map_err(|_| incomplete())?;
-    let mut fds = [PollFd::new(child.pidfd().as_fd(), PollFlags::POLLIN)];
-    let patience = PollTimeout::try_from(plan.timeouts.staging).unwrap_or(PollTimeout::MAX);
-    if !matches!(poll(&mut fds, patience), Ok(1)) {
-        child.signal(Signal::SIGKILL);
-    }
-    match child.wait() {
-        Ok(WaitStatus::Exited(_, 0)) => scratch.remove(),
-        _ => Err(incomplete()),
     }
 }
