@@ -18,6 +18,8 @@ mod memory;
 mod policy;
 #[path = "fuzz/random.rs"]
 mod random;
+#[path = "fuzz/records.rs"]
+mod records;
 #[path = "fuzz/spark.rs"]
 mod spark;
 #[path = "fuzz/wire.rs"]
@@ -32,7 +34,7 @@ static MEMORY: memory::Counting = memory::Counting;
 
 #[test]
 fn checklist_102_configuration() {
-    explore("configuration", 15, policy::configuration);
+    explore("configuration", 12, policy::configuration);
 }
 
 #[test]
@@ -47,12 +49,12 @@ fn checklist_102_mapping() {
 
 #[test]
 fn checklist_102_namespace() {
-    explore("namespace", 8, policy::namespace);
+    explore("namespace", 6, policy::namespace);
 }
 
 #[test]
 fn checklist_102_names() {
-    explore("names", 4, policy::names);
+    explore("names", 3, policy::names);
 }
 
 #[test]
@@ -62,7 +64,7 @@ fn checklist_102_spans() {
 
 #[test]
 fn checklist_102_frames() {
-    explore("frames", 10, wire::frames);
+    explore("frames", 8, wire::frames);
 }
 
 #[test]
@@ -72,7 +74,7 @@ fn checklist_102_request_file() {
 
 #[test]
 fn checklist_102_command_line() {
-    explore("command_line", 6, wire::command_line);
+    explore("command_line", 5, wire::command_line);
 }
 
 #[test]
@@ -103,4 +105,19 @@ fn checklist_102_redaction() {
 #[test]
 fn checklist_102_keys() {
     explore("keys", 2, spark::keys);
+}
+
+#[test]
+fn checklist_102_journal() {
+    explore("journal", 6, records::journal);
+}
+
+#[test]
+fn checklist_102_stat() {
+    explore("stat", 1, records::stat);
+}
+
+#[test]
+fn checklist_102_tags() {
+    explore("tags", 1, records::tag_words);
 }

@@ -228,6 +228,8 @@ fn run_args(random: &mut Random) -> RunArgs {
         program: random.one_in(4).then(|| random.word(&["pyspark", "spark-submit", "sh"])),
         stage: vec![],
         request: None,
+        tags: vec![],
+        id_file: None,
         dry_run: false,
         json: false,
         quiet: false,
