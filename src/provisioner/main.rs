@@ -8,6 +8,7 @@ mod address;
 mod api;
 mod check;
 mod credential;
+mod expiry;
 mod fault;
 #[cfg(test)]
 mod faults;
@@ -16,7 +17,10 @@ mod files;
 mod login;
 mod namespace;
 mod objects;
+mod overdue;
 mod provision;
+#[cfg(test)]
+mod standin;
 mod teardown;
 mod token;
 mod wire;
@@ -135,12 +139,12 @@ impl Session {
             }
             Request::TearDown(wanted) => {
                 let (pods, failures) = teardown::tear_down(&self.api().await?, &wanted).await;
-                if failures.is_empty() {
+                if failures.is_empty() && self.made.as_ref().is_some_and(|made| made.job == wanted.job) {
                     self.made = None;
                 }
                 Ok(Reply::TornDown { pods, failures })
             }
-            Request::ReapOverdue(_) => Err(Fault::protocol("not yet")),
+            Request::ReapOverdue(wanted) => overdue::reap(&self.api().await?, &wanted, &mut self.wire).await,
             Request::Check(namespace) => {
                 let api = self.api().await?;
                 Ok(Reply::Checked { lines: check::check(&api, &self.access, &namespace).await })
