@@ -19,7 +19,7 @@ export SSA_RUN_DIR     = $(RUNDIR)
 export SSA_STATE_DIR   = $(STATEDIR)
 export SSA_LOG_SOCKET  = $(LOGSOCKET)
 
-.PHONY: build install demo test bench docs bed-down
+.PHONY: build install demo test soak bench docs bed-down
 
 build:
 	$(CARGO) build --release --locked
@@ -49,6 +49,10 @@ demo:
 
 test:
 	tests/bed/test
+
+# Everything that can be killed, broken or multiplied, at full size.
+soak:
+	tests/bed/soak
 
 bench:
 	benches/run

@@ -217,6 +217,8 @@ pub type Shared = Rc<RefCell<Cluster>>;
 
 async fn listen(listener: TcpListener, cluster: Shared) {
     while let Ok((stream, _)) = listener.accept().await {
+        // An answer is two writes, and the second shall not wait for the first one's acknowledgement.
+        let _ = stream.set_nodelay(true);
         let cluster = cluster.clone();
         tokio::task::spawn_local(async move {
             let _ = converse(stream, cluster).await;
