@@ -388,7 +388,7 @@ fn secret(random: &mut Random) -> Vec<Vec<u8>> {
         _ => name,
     };
     let before = random.word(&["", "x", "a=b;", "jdbc:x://h/d?user=u&", "tokens-of ", "é", "secret@", "-D"]);
-    let text = match random.below(9) {
+    let text = match random.below(10) {
         0 => return vec![format!("--{}", name.to_ascii_lowercase()).into_bytes(), SECRET.into()],
         1 => return vec![b"--conf".to_vec(), format!("{name}={SECRET}").into_bytes()],
         2 => format!("--conf={name}={SECRET}"),
@@ -397,6 +397,7 @@ fn secret(random: &mut Random) -> Vec<Vec<u8>> {
         5 => format!("{before}{name} = {SECRET}"),
         6 => format!("{}://user:{SECRET}@host/path", random.word(&["https", "jdbc:postgresql", "s3a"])),
         7 => format!("{before}{name}='{SECRET}'"),
+        8 => format!("https://user:{SECRET}@host/?{name}=x"),
         _ => format!("{before}{name}={SECRET}"),
     };
     let mut bytes = text.into_bytes();

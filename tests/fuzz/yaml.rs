@@ -138,6 +138,12 @@ pub fn config(random: &mut Random) -> Value {
         "profiles": profiles,
         "namespace_policies": {"small": {"pod_security": "restricted", "labels": {"a.b/c": "17"}}},
     });
+    if random.one_in(10) {
+        config["provisioner"] = random.word(&["root", "dssuser", "-x"]).into();
+    }
+    if random.one_in(20) {
+        config["callers"] = strings(random, USERS, 3);
+    }
     if random.one_in(2) {
         config["timeouts"] = json!({"grace": random.word(&SPANS[..5]), "lookup": random.word(&SPANS[..3])});
         config["staging"] = json!({"max_files": random.below(2000), "max_bytes": random.next()});
