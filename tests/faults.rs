@@ -277,7 +277,7 @@ fn every_request_fails_in_every_way_and_nothing_is_left() {
         }
     });
     let mut tried = results.into_inner().unwrap();
-eprintln!("T cases {:?}", begin.elapsed());
+    eprintln!("T cases {:?}", begin.elapsed());
     let lanes = lanes.into_inner().unwrap();
 
     // What a job owns is removed by the cluster a moment after its account. What stays must have been told.
@@ -297,7 +297,7 @@ eprintln!("T cases {:?}", begin.elapsed());
             tried.problems.push(format!("left without a word: {}", left.join(", ")));
         }
     }
-eprintln!("T seen {:?}", begin.elapsed());
+    eprintln!("T seen {:?}", begin.elapsed());
     let mut unfinished = Vec::new();
     if can_reap {
         for proxied in &lanes {
@@ -307,7 +307,7 @@ eprintln!("T seen {:?}", begin.elapsed());
             }
         }
     }
-eprintln!("T reaped {:?}", begin.elapsed());
+    eprintln!("T reaped {:?}", begin.elapsed());
     let in_the_cluster = left_in_the_cluster(&tried);
     let mut left_behind = 0;
     for tried in &mut tried {
@@ -319,9 +319,9 @@ eprintln!("T reaped {:?}", begin.elapsed());
             tried.problems.push(format!("left behind: {}", left.join(", ")));
         }
     }
-eprintln!("T left {:?}", begin.elapsed());
+    eprintln!("T left {:?}", begin.elapsed());
     drop(lanes);
-eprintln!("T dropped {:?}", begin.elapsed());
+    eprintln!("T dropped {:?}", begin.elapsed());
     report(&mut tried, begin);
     println!("left behind: {left_behind}");
     let wrong: Vec<String> = tried
