@@ -34,7 +34,7 @@ fn at_every_step(test: fn(&'static str, &'static str)) {
 
 fn passes(verb: &'static str, path: &'static str) {
     for wrong in [Wrong::Lost, Wrong::Reset, Wrong::Status(500), Wrong::Status(503), Wrong::Status(429)] {
-        in_time(10, async {
+        in_time(async {
             let (mut session, cluster, mut supervisor) = session(&[(verb, path, wrong, 1)]).await;
             let failed = failure(&mut session, provision()).await;
             assert!(failed.is_none(), "{verb} {path} {wrong:?}: {failed:?}");
@@ -85,7 +85,7 @@ fn stays(verb: &'static str, path: &'static str) {
         if wrong == Wrong::Other && !path.ends_with("/serviceaccounts") && verb == "GET" {
             continue; // about the executors' account or the namespace: the name is not in it
         }
-        in_time(15, async {
+        in_time(async {
             let (mut session, cluster, _supervisor) = session(&[(verb, path, wrong, 100)]).await;
             let (code, message, left) = failure(&mut session, provision())
                 .await
@@ -112,7 +112,7 @@ fn checklist_55_an_object_of_the_jobs_name_is_never_adopted_nor_removed() {
         ("/apis/rbac.authorization.k8s.io/v1/namespaces/team/rolebindings", "rolebindings"),
         ("/api/v1/namespaces/team/secrets", "secrets"),
     ] {
-        in_time(5, async {
+        in_time(async {
             let (mut session, cluster, _supervisor) = session(&[]).await;
             let foreign = json!({"metadata": {"name": NAME, "namespace": "team", "uid": "foreign"}});
             cluster.borrow_mut().objects.insert(format!("{path}/{NAME}"), foreign.clone());
@@ -127,7 +127,7 @@ fn checklist_55_an_object_of_the_jobs_name_is_never_adopted_nor_removed() {
 
 #[test]
 fn checklist_54_another_account_after_a_lost_answer_is_not_taken_for_our_own() {
-    in_time(5, async {
+    in_time(async {
         let (mut session, cluster, _supervisor) =
             session(&[("POST", "/team/serviceaccounts", Wrong::Status(500), 1)]).await;
         let foreign = json!({"metadata": {
@@ -143,7 +143,7 @@ fn checklist_54_another_account_after_a_lost_answer_is_not_taken_for_our_own() {
 
 #[test]
 fn checklist_53_a_long_retry_after_is_capped() {
-    in_time(9, async {
+    in_time(async {
         let (mut session, _cluster, _supervisor) =
             session(&[("POST", "/secrets", Wrong::Status(429), 100)]).await;
         let (code, message, left) = failure(&mut session, provision()).await.expect("refused");
@@ -154,7 +154,7 @@ fn checklist_53_a_long_retry_after_is_capped() {
 
 #[test]
 fn checklist_85_every_failure_of_a_tear_down_is_told_and_none_stops_it() {
-    in_time(10, async {
+    in_time(async {
         let (mut session, cluster, _supervisor) = session(&[
             ("DELETE", NAME, Wrong::Status(403), 100),
             ("DELETE", "/pods", Wrong::Status(403), 100),
@@ -190,7 +190,7 @@ fn checklist_85_every_failure_of_a_tear_down_is_told_and_none_stops_it() {
 fn checklist_86_what_somebody_else_made_by_that_name_is_left_alone() {
     // With a uid that is known, and without one: then its label must say that it is the job's.
     for (account, label) in [(Some("uid-1"), JOB), (None, "bbbbbbbbbbbbbbbb")] {
-        in_time(5, async {
+        in_time(async {
             let (mut session, cluster, _supervisor) = session(&[]).await;
             let foreign = json!({"metadata": {
                 "name": NAME, "namespace": "team", "uid": "foreign", "labels": {"spark-submit-as/job": label},
@@ -211,7 +211,7 @@ fn checklist_86_what_somebody_else_made_by_that_name_is_left_alone() {
 
 #[test]
 fn checklist_52_a_tear_down_ends_in_its_time_when_nobody_answers() {
-    in_time(4, async {
+    in_time(async {
         let (mut session, _cluster, _supervisor) =
             session(&[("DELETE", NAME, Wrong::Late, 1000), ("DELETE", "/pods", Wrong::Late, 1000)]).await;
         match session.answer(tear_down(Some("uid-1"), Some("uid-2"), 3)).await {
@@ -223,7 +223,7 @@ fn checklist_52_a_tear_down_ends_in_its_time_when_nobody_answers() {
 
 #[test]
 fn a_supervisor_that_is_gone_stops_provisioning_and_nothing_is_left() {
-    in_time(5, async {
+    in_time(async {
         let (mut session, cluster, supervisor) = session(&[]).await;
         drop(supervisor);
         assert!(failure(&mut session, provision()).await.is_some());
@@ -233,7 +233,7 @@ fn a_supervisor_that_is_gone_stops_provisioning_and_nothing_is_left() {
 
 #[test]
 fn a_core_job_takes_eleven_requests() {
-    in_time(5, async {
+    in_time(async {
         let (mut session, cluster, _supervisor) = session(&[]).await;
         assert!(failure(&mut session, provision()).await.is_none());
         assert!(failure(&mut session, tear_down(Some("uid-1"), Some("uid-2"), 5)).await.is_none());

@@ -51,7 +51,7 @@ fn an_expiry_is_written_and_read_in_one_form() {
 
 #[test]
 fn an_account_says_from_its_creation_when_it_is_overdue() {
-    in_time(5, async {
+    in_time(async {
         let (mut session, cluster, _supervisor) = session(&[]).await;
         cluster.borrow_mut().date = Some(DATE.to_owned());
         assert!(failure(&mut session, provision()).await.is_none());
@@ -69,7 +69,7 @@ fn an_account_says_from_its_creation_when_it_is_overdue() {
 
 #[test]
 fn a_token_that_lives_longer_than_asked_moves_the_expiry() {
-    in_time(5, async {
+    in_time(async {
         let (mut session, cluster, _supervisor) = session(&[]).await;
         cluster.borrow_mut().token_seconds = Some(86_400);
         cluster.borrow_mut().date = Some(DATE.to_owned());
@@ -81,7 +81,7 @@ fn a_token_that_lives_longer_than_asked_moves_the_expiry() {
 
 #[test]
 fn a_token_that_lives_shorter_than_asked_needs_no_other_request() {
-    in_time(5, async {
+    in_time(async {
         let (mut session, cluster, _supervisor) = session(&[]).await;
         cluster.borrow_mut().token_seconds = Some(60);
         assert!(failure(&mut session, provision()).await.is_none());
@@ -91,7 +91,7 @@ fn a_token_that_lives_shorter_than_asked_needs_no_other_request() {
 
 #[test]
 fn a_server_without_a_clock_has_its_expiry_from_the_token() {
-    in_time(5, async {
+    in_time(async {
         let (mut session, cluster, _supervisor) = session(&[]).await;
         cluster.borrow_mut().date = Some(String::new());
         assert!(failure(&mut session, provision()).await.is_none());
@@ -104,7 +104,7 @@ fn a_server_without_a_clock_has_its_expiry_from_the_token() {
 
 #[test]
 fn a_renewal_moves_the_expiry_before_it_asks_for_a_token() {
-    in_time(5, async {
+    in_time(async {
         let (mut session, cluster, _supervisor) = session(&[]).await;
         cluster.borrow_mut().date = Some(DATE.to_owned());
         assert!(failure(&mut session, provision()).await.is_none());
@@ -131,7 +131,7 @@ fn a_renewal_moves_the_expiry_before_it_asks_for_a_token() {
 #[test]
 fn checklist_101_a_provisioner_that_made_nothing_renews_as_well() {
     for uid in [Some("uid-1"), None] {
-        in_time(5, async {
+        in_time(async {
             let (mut first, cluster, _supervisor) = session(&[]).await;
             assert!(failure(&mut first, provision()).await.is_none());
             let mut second = another(&first);
@@ -145,7 +145,7 @@ fn checklist_101_a_provisioner_that_made_nothing_renews_as_well() {
 #[test]
 fn checklist_92_a_patch_that_fails_makes_the_renewal_fail_and_no_token_is_asked_for() {
     for wrong in [Wrong::Status(403), Wrong::Status(500), Wrong::Status(409), Wrong::Reset, Wrong::Late] {
-        in_time(9, async {
+        in_time(async {
             let (mut session, cluster, _supervisor) = session(&[("PATCH", NAME, wrong, 100)]).await;
             assert!(failure(&mut session, provision()).await.is_none());
             let before = expiry(&cluster);
@@ -170,7 +170,7 @@ fn checklist_92_a_patch_that_fails_makes_the_renewal_fail_and_no_token_is_asked_
 fn an_account_that_is_gone_is_told_as_gone() {
     // Before the patch, between patch and token, and before the second patch.
     for step in 0..3 {
-        in_time(5, async {
+        in_time(async {
             let (mut session, cluster, _supervisor) = session(&[]).await;
             assert!(failure(&mut session, provision()).await.is_none());
             match step {
@@ -190,7 +190,7 @@ fn an_account_that_is_gone_is_told_as_gone() {
 #[test]
 fn checklist_86_another_account_of_that_name_is_gone_as_well_and_is_left_as_it_is() {
     for (path, verb) in [(NAME, "PATCH"), ("aaaa/token", "POST")] {
-        in_time(5, async {
+        in_time(async {
             let (mut session, cluster, _supervisor) = session(&[]).await;
             assert!(failure(&mut session, provision()).await.is_none());
             cluster.borrow_mut().faults.push((verb, path, Wrong::Replaced, 1));
@@ -201,7 +201,7 @@ fn checklist_86_another_account_of_that_name_is_gone_as_well_and_is_left_as_it_i
         });
     }
     // And by a provisioner that has only the job's name: the label tells.
-    in_time(5, async {
+    in_time(async {
         let (mut session, cluster, _supervisor) = session(&[]).await;
         let foreign = json!({"metadata": {"name": NAME, "namespace": "team", "uid": "x", "labels": {}}});
         cluster.borrow_mut().objects.insert(ACCOUNT.to_owned(), foreign);
@@ -212,7 +212,7 @@ fn checklist_86_another_account_of_that_name_is_gone_as_well_and_is_left_as_it_i
 
 #[test]
 fn checklist_63_a_404_that_is_not_about_the_account_is_a_failure() {
-    in_time(5, async {
+    in_time(async {
         let (mut session, cluster, _supervisor) = session(&[]).await;
         assert!(failure(&mut session, provision()).await.is_none());
         for (verb, path) in [("PATCH", NAME), ("POST", "aaaa/token"), ("GET", NAME)] {

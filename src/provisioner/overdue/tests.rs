@@ -95,7 +95,7 @@ fn jobs(told: &[Overdue]) -> Vec<&str> {
 
 #[test]
 fn checklist_91_an_overdue_job_of_another_host_is_removed_whole() {
-    in_time(5, async {
+    in_time(async {
         let (mut session, cluster, mut supervisor) = place(&[]).await;
         let job = add(&cluster, "team", 1, PAST);
         let living = add(&cluster, "team", 2, FUTURE);
@@ -124,7 +124,7 @@ fn checklist_91_an_overdue_job_of_another_host_is_removed_whole() {
 
 #[test]
 fn checklist_87_nothing_that_lives_or_is_foreign_is_touched() {
-    in_time(5, async {
+    in_time(async {
         let (mut session, cluster, mut supervisor) = place(&[]).await;
         for (number, (pointer, value)) in [
             ("/metadata/annotations/spark-submit-as~1expires-at", json!(FUTURE)),
@@ -158,7 +158,7 @@ fn checklist_87_nothing_that_lives_or_is_foreign_is_touched() {
 
 #[test]
 fn checklist_87_a_job_of_this_host_is_spared_and_a_dry_run_only_tells() {
-    in_time(5, async {
+    in_time(async {
         let (mut session, cluster, mut supervisor) = place(&[]).await;
         let (own, other) = (add(&cluster, "team", 1, PAST), add(&cluster, "team", 2, PAST));
         let before = cluster.borrow().objects.clone();
@@ -176,7 +176,7 @@ fn checklist_87_a_job_of_this_host_is_spared_and_a_dry_run_only_tells() {
 #[test]
 fn checklist_88_a_renewal_between_list_and_delete_wins() {
     for wrong in [Wrong::Raced, Wrong::Replaced] {
-        in_time(5, async {
+        in_time(async {
             let (mut session, cluster, mut supervisor) =
                 place(&[("DELETE", "jobjobjobjoaaaab", wrong, 1)]).await;
             let (raced, other) = (add(&cluster, "team", 1, PAST), add(&cluster, "team", 2, PAST));
@@ -194,7 +194,7 @@ fn checklist_88_a_renewal_between_list_and_delete_wins() {
 
 #[test]
 fn checklist_85_88_an_account_that_is_gone_is_no_failure_and_one_failure_stops_nothing() {
-    in_time(9, async {
+    in_time(async {
         let (mut session, cluster, mut supervisor) = place(&[
             ("DELETE", "serviceaccounts/ssa-job-jobjobjobjoaaaab", Wrong::Vanished, 1),
             ("DELETE", "serviceaccounts/ssa-job-jobjobjobjoaaaac", Wrong::Status(500), 100),
@@ -218,7 +218,7 @@ fn checklist_85_88_an_account_that_is_gone_is_no_failure_and_one_failure_stops_n
 
 #[test]
 fn checklist_86_a_binding_that_is_not_the_jobs_stays() {
-    in_time(5, async {
+    in_time(async {
         let (mut session, cluster, mut supervisor) = place(&[]).await;
         let job = add(&cluster, "team", 1, PAST);
         let path = binding_path("team", &job);
@@ -231,7 +231,7 @@ fn checklist_86_a_binding_that_is_not_the_jobs_stays() {
 
 #[test]
 fn without_the_right_to_look_everywhere_the_named_namespaces_are_looked_at() {
-    in_time(5, async {
+    in_time(async {
         let (mut session, cluster, mut supervisor) = place(&[
             ("GET", "/v1/serviceaccounts", Wrong::Status(403), 100),
             ("GET", "/closed/serviceaccounts", Wrong::Status(403), 100),
@@ -254,7 +254,7 @@ fn without_the_right_to_look_everywhere_the_named_namespaces_are_looked_at() {
 
 #[test]
 fn a_namespace_that_is_closed_does_not_use_up_the_time() {
-    in_time(5, async {
+    in_time(async {
         let faults: [Fault; 1] = [("DELETE", "j", Wrong::Status(403), 0)];
         let (mut session, cluster, mut supervisor) = place(&faults).await;
         for number in 0..20 {
@@ -276,7 +276,7 @@ fn a_namespace_that_is_closed_does_not_use_up_the_time() {
 
 #[test]
 fn all_pages_are_seen_also_when_what_was_on_them_is_removed() {
-    in_time(20, async {
+    in_time(async {
         let (mut session, cluster, mut supervisor) = place(&[]).await;
         for number in 0..60 {
             add(&cluster, if number < 30 { "team" } else { "tenant" }, number, PAST);
@@ -319,7 +319,7 @@ fn a_list_that_expires_goes_on_or_begins_again_once() {
         (vec![page(vec![], "a"), gone(Some("a"))], true, vec!["", "a"]),
         (vec![page(vec![], &"a".repeat(10_000))], true, vec![""]),
     ] {
-        in_time(5, async {
+        in_time(async {
             let (mut session, cluster, mut supervisor) = place(&[]).await;
             cluster.borrow_mut().lists = lists;
             let (_, _, failures) = reap(&mut session, &mut supervisor, request(&[], &[], false, 5)).await;
@@ -361,7 +361,7 @@ fn checklist_63_an_answer_that_is_no_list_removes_nothing() {
         ("a label that is none", with("/metadata/labels/spark-submit-as~1job", json!({}))),
         ("a version that is none", with("/metadata/resourceVersion", json!(5))),
     ] {
-        in_time(5, async {
+        in_time(async {
             let (mut session, cluster, mut supervisor) = place(&[]).await;
             add(&cluster, "team", 1, PAST);
             cluster.borrow_mut().lists = vec![(200, list)];
@@ -374,7 +374,7 @@ fn checklist_63_an_answer_that_is_no_list_removes_nothing() {
     for wrong in
         [Wrong::Garbage, Wrong::Endless, Wrong::Status(500), Wrong::Status(404), Wrong::Reset, Wrong::Late]
     {
-        in_time(9, async {
+        in_time(async {
             let (mut session, cluster, mut supervisor) =
                 place(&[("GET", "/serviceaccounts", wrong, 100)]).await;
             add(&cluster, "team", 1, PAST);
@@ -386,7 +386,7 @@ fn checklist_63_an_answer_that_is_no_list_removes_nothing() {
 
 #[test]
 fn checklist_63_a_page_that_is_too_long_is_asked_for_in_smaller_parts() {
-    in_time(9, async {
+    in_time(async {
         let (mut session, cluster, mut supervisor) =
             place(&[("GET", "/serviceaccounts", Wrong::Endless, 2)]).await;
         for number in 0..20 {
@@ -400,7 +400,7 @@ fn checklist_63_a_page_that_is_too_long_is_asked_for_in_smaller_parts() {
         assert_eq!(limits, [250, 31, 3, 6, 12]);
     });
     // One that does not fit by itself is told, and keeps nobody waiting.
-    in_time(9, async {
+    in_time(async {
         let (mut session, _cluster, mut supervisor) =
             place(&[("GET", "/serviceaccounts", Wrong::Endless, 100)]).await;
         let (_, _, failures) = reap(&mut session, &mut supervisor, request(&[], &[], true, 8)).await;
@@ -410,7 +410,7 @@ fn checklist_63_a_page_that_is_too_long_is_asked_for_in_smaller_parts() {
 
 #[test]
 fn a_server_that_does_not_say_what_time_it_is_has_nothing_overdue() {
-    in_time(5, async {
+    in_time(async {
         let (mut session, cluster, mut supervisor) = place(&[]).await;
         cluster.borrow_mut().date = Some(String::new());
         add(&cluster, "team", 1, PAST);
@@ -422,7 +422,7 @@ fn a_server_that_does_not_say_what_time_it_is_has_nothing_overdue() {
 
 #[test]
 fn checklist_52_it_ends_in_its_time() {
-    in_time(4, async {
+    in_time(async {
         let (mut session, cluster, mut supervisor) = place(&[]).await;
         for number in 0..60 {
             add(&cluster, "team", number, PAST);
@@ -438,7 +438,7 @@ fn checklist_52_it_ends_in_its_time() {
 
 #[test]
 fn checklist_100_a_supervisor_that_is_gone_ends_it() {
-    in_time(4, async {
+    in_time(async {
         let (mut session, cluster, supervisor) = place(&[]).await;
         add(&cluster, "team", 1, PAST);
         drop(supervisor);
