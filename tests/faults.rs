@@ -6,7 +6,8 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Mutex;
-use std::time::Instant;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::proxy::{Bounded, Options, Proxied, Request, bounded, left_on_this_host};
@@ -65,6 +66,21 @@ struct Tried {
     /// Processes that asked the proxy.
     clients: Vec<i32>,
     problems: Vec<String>,
+}
+
+impl Tried {
+    /// Whether it said that something is left, for `reap` and for people to find.
+    fn told(&self) -> bool {
+        self.ended.stderr.contains("not cleaned up")
+    }
+
+    /// What is left of it on this host, and `in_the_cluster`.
+    fn left(&self, in_the_cluster: &BTreeMap<String, Vec<String>>) -> Vec<String> {
+        let job = self.ended.job().unwrap_or_default();
+        let mut left = left_on_this_host(&job, &self.clients);
+        left.extend(in_the_cluster.get(&job).into_iter().flatten().cloned());
+        left
+    }
 }
 
 fn lane(number: usize) -> Proxied {
@@ -175,7 +191,6 @@ fn try_case(proxied: &Proxied, case: &Case) -> Tried {
     let ended = bounded(&mut proxied.job(), proxied.directory.path());
     let asked = proxied.proxy.log(1);
     proxied.proxy.reset();
-
     let mut problems = Vec::new();
     if !asked.iter().any(|request| request.fault != "pass") {
         problems.push("the fault was not met".to_owned());
@@ -250,54 +265,53 @@ fn every_request_fails_in_every_way_and_nothing_is_left() {
     let queue: Mutex<VecDeque<Case>> = Mutex::new(cases(&first, &normal, full, can_reap).into());
     let results: Mutex<Vec<Tried>> = Mutex::new(Vec::new());
     let lanes: Mutex<Vec<Proxied>> = Mutex::new(vec![first_lane]);
+    let number = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        for number in 0..LANES {
-            let (queue, results, lanes) = (&queue, &results, &lanes);
+        for at in 0..LANES {
+            let (queue, results, lanes, number) = (&queue, &results, &lanes, &number);
             scope.spawn(move || {
-                let taken = if number == 0 { lanes.lock().unwrap().pop() } else { None };
+                let taken = if at == 0 { lanes.lock().unwrap().pop() } else { None };
                 let proxied = taken.unwrap_or_else(|| {
-                    let made = lane(number);
+                    let made = lane(at);
                     requests_of_a_normal_job(&made);
                     made
                 });
                 loop {
                     let case = queue.lock().unwrap().pop_front();
                     let Some(case) = case else { break };
-                    if case.fresh {
-                        // The numbers of its requests are those of a namespace's first job; the others' are not.
-                        let own = lane_for_fresh(number);
-                        results.lock().unwrap().push(try_case(&own, &case));
-                        lanes.lock().unwrap().push(own);
-                    } else {
-                        results.lock().unwrap().push(try_case(&proxied, &case));
-                    }
+                    // The numbers of its requests are those of a namespace's first job, so the lane must be a new one.
+                    let own = case.fresh.then(|| lane(LANES + number.fetch_add(1, Ordering::Relaxed)));
+                    let tried = try_case(own.as_ref().unwrap_or(&proxied), &case);
+                    results.lock().unwrap().push(tried);
+                    lanes.lock().unwrap().extend(own);
                 }
                 lanes.lock().unwrap().push(proxied);
             });
         }
     });
     let mut tried = results.into_inner().unwrap();
-eprintln!("T cases {:?}", begin.elapsed());
     let lanes = lanes.into_inner().unwrap();
 
     // What a job owns is removed by the cluster a moment after its account. What stays must have been told.
     let mut seen = left_in_the_cluster(&tried);
+    let untold = |seen: &BTreeMap<String, Vec<String>>| {
+        tried.iter().any(|tried| !tried.told() && seen.contains_key(&tried.ended.job().unwrap_or_default()))
+    };
     for _ in 0..20 {
-        if seen.is_empty() {
+        if !untold(&seen) {
             break;
         }
-        std::thread::sleep(std::time::Duration::from_millis(500));
+        std::thread::sleep(Duration::from_millis(500));
         seen = left_in_the_cluster(&tried);
     }
     for tried in &mut tried {
-        let job = tried.ended.job().unwrap_or_default();
-        let mut left = left_on_this_host(&job, &tried.clients);
-        left.extend(seen.remove(&job).unwrap_or_default());
-        if !left.is_empty() && !tried.ended.stderr.contains("not cleaned up") {
+        let left = tried.left(&seen);
+        if !left.is_empty() && !tried.told() {
             tried.problems.push(format!("left without a word: {}", left.join(", ")));
         }
     }
-eprintln!("T seen {:?}", begin.elapsed());
+    let told = tried.iter().filter(|tried| !tried.left(&seen).is_empty()).count();
+    println!("{told} calls left something and said so");
     let mut unfinished = Vec::new();
     if can_reap {
         for proxied in &lanes {
@@ -307,21 +321,16 @@ eprintln!("T seen {:?}", begin.elapsed());
             }
         }
     }
-eprintln!("T reaped {:?}", begin.elapsed());
     let in_the_cluster = left_in_the_cluster(&tried);
     let mut left_behind = 0;
     for tried in &mut tried {
-        let job = tried.ended.job().unwrap_or_default();
-        let mut left = left_on_this_host(&job, &tried.clients);
-        left.extend(in_the_cluster.get(&job).cloned().unwrap_or_default());
+        let left = tried.left(&in_the_cluster);
         left_behind += left.len();
         if !left.is_empty() {
             tried.problems.push(format!("left behind: {}", left.join(", ")));
         }
     }
-eprintln!("T left {:?}", begin.elapsed());
     drop(lanes);
-eprintln!("T dropped {:?}", begin.elapsed());
     report(&mut tried, begin);
     println!("left behind: {left_behind}");
     let wrong: Vec<String> = tried
@@ -332,12 +341,6 @@ eprintln!("T dropped {:?}", begin.elapsed());
     assert!(wrong.is_empty(), "{} cases\n{}", wrong.len(), wrong.join("\n"));
     assert_eq!(left_behind, 0);
     assert!(unfinished.is_empty(), "reap: {unfinished:?}");
-}
-
-fn lane_for_fresh(number: usize) -> Proxied {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    lane(1000 * (number + 1) + COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn report(tried: &mut [Tried], begin: Instant) {

@@ -159,7 +159,7 @@ impl<'a> Options<'a> {
             life: None,
             script: Some(script),
             timeouts: Some(
-                json!({"connect": "2s", "request": "2s", "provision": "10s", "teardown": "10s", "grace": "2s"}),
+                json!({"connect": "2s", "request": "2s", "provision": "10s", "teardown": "5s", "grace": "2s"}),
             ),
         }
     }
