@@ -168,7 +168,9 @@ impl<'a> Options<'a> {
 impl Proxied {
     pub fn new(options: Options<'_>) -> Self {
         let directory = trusted_directory();
-        let main = options.config.with_file_name("main.kubeconfig");
+        let text = fs::read_to_string(&options.config).expect("configuration");
+        let mut configuration: Value = serde_yaml::from_str(&text).expect("YAML");
+        let main = configuration["clusters"]["main"]["kubeconfig"].as_str().expect("path");
         let mut kubeconfig: Value =
             serde_yaml::from_slice(&fs::read(main).expect("kubeconfig")).expect("kubeconfig");
         let upstream = directory.path().join("upstream.json");
@@ -189,8 +191,6 @@ impl Proxied {
         let through = directory.path().join("main.kubeconfig");
         private(&through, &kubeconfig);
 
-        let text = fs::read_to_string(&options.config).expect("configuration");
-        let mut configuration: Value = serde_yaml::from_str(&text).expect("YAML");
         configuration["callers"] = json!(["root"]);
         configuration["clusters"]["main"]["kubeconfig"] = json!(through.to_str().expect("path"));
         if let Some(timeouts) = options.timeouts {
