@@ -114,6 +114,16 @@ impl Rotating {
         self.proxied.proxy.log(1).last().map_or(0, |request| request.number)
     }
 
+    /// Waits longer than a renewal may take.
+    fn wait(&self, what: &str, done: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(LIFE.into()) + PATIENCE;
+        while !done() {
+            let late = Instant::now() >= deadline;
+            assert!(!late, "never happened: {what}; the proxy saw {:#?}", self.proxied.proxy.log(1));
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
     /// Ends the token that was granted as number `at`.
     fn end_token(&self, at: usize) {
         let token = &self.proxied.proxy.tokens()[at];
@@ -138,21 +148,12 @@ impl Rotating {
     }
 }
 
-/// Waits longer than a renewal may take.
-fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(LIFE.into()) + PATIENCE;
-    while !done() {
-        assert!(Instant::now() < deadline, "never happened: {what}");
-        std::thread::sleep(Duration::from_millis(200));
-    }
-}
-
 fn rotate(name: &str, profile: &str, rotations: usize) {
     let rotating =
         Rotating::start(name, profile, program(), bed("SSA_BED_CONFIG").into(), &bed("SSA_BED_RUN"));
     let mut inode = rotating.inode();
     for rotation in 0..rotations {
-        wait_for("the kubeconfig is replaced", || rotating.inode() != inode);
+        rotating.wait("the kubeconfig is replaced", || rotating.inode() != inode);
         inode = rotating.inode();
         std::thread::sleep(OVERLAP);
         rotating.end_token(rotation);
@@ -238,7 +239,7 @@ fn spark_is_refused_when_the_old_token_ends_and_no_fresh_one_came() {
         Stale::Mounted(file.clone())
     };
     let inode = rotating.inode();
-    wait_for("a fresh token is granted", || rotating.proxied.proxy.tokens().len() > 1);
+    rotating.wait("a fresh token is granted", || rotating.proxied.proxy.tokens().len() > 1);
     std::thread::sleep(OVERLAP);
     assert_eq!(rotating.inode(), inode, "the kubeconfig was replaced nevertheless");
     assert!(rotating.refused(1).is_empty(), "{:?}", rotating.refused(1));
