@@ -165,8 +165,8 @@ fn cases(first: &[Request], normal: &[Request], full: bool, can_reap: bool) -> V
     }
     // Each once, but for what costs most: namespaces that have to go again, and tear-downs that use up their time.
     let kept = |case: &Case| match (case.fresh, case.always) {
-        (true, _) => case.fault % 3 == 0,
-        (_, true) => (case.request.number as usize + case.fault * 2 + 4) % 8 == 0,
+        (true, _) => case.fault.is_multiple_of(3),
+        (_, true) => (case.request.number as usize + case.fault * 2 + 4).is_multiple_of(8),
         _ => true,
     };
     cases.into_iter().filter(kept).collect()
@@ -366,10 +366,11 @@ fn report(tried: &mut [Tried], begin: Instant) {
 }
 
 /// A job that runs until a file goes, and its proxy.
-fn waiting(name: &str, teardown: &str) -> (Proxied, PrivateFile, Running, String) {
+fn waiting(name: &str, teardown: &str, life: Option<u32>) -> (Proxied, PrivateFile, Running, String) {
     let flag = private_file("alice", "flag", "");
     let script = format!("while [ -e '{}' ]; do sleep 0.05; done; exit {JOBS_OWN}", flag.0.display());
     let mut options = Options::scripted(name, &script);
+    options.life = life;
     if let Some(timeouts) = &mut options.timeouts {
         timeouts["teardown"] = json!(teardown);
     }
@@ -406,7 +407,7 @@ fn the_api_server_is_stopped_when_a_job_starts() {
 #[ignore = "needs the test bed: make test"]
 fn the_api_server_is_stopped_while_a_job_runs() {
     let _alone = alone();
-    let (proxied, flag, running, job) = waiting("middle", "5s");
+    let (proxied, flag, running, job) = waiting("middle", "5s", None);
     proxied.proxy.refuse();
     // Long enough for a provisioner that minded to say so; nothing is to happen.
     std::thread::sleep(Duration::from_secs(3));
@@ -422,7 +423,7 @@ fn the_api_server_is_stopped_while_a_job_runs() {
 #[ignore = "needs the test bed: make test"]
 fn the_api_server_is_stopped_for_a_while_when_a_job_ends() {
     let _alone = alone();
-    let (proxied, flag, running, job) = waiting("while", "30s");
+    let (proxied, flag, running, job) = waiting("while", "30s", None);
     proxied.proxy.refuse();
     std::fs::remove_file(&flag.0).expect("flag");
     std::thread::sleep(Duration::from_secs(3));
@@ -437,7 +438,7 @@ fn the_api_server_is_stopped_for_a_while_when_a_job_ends() {
 #[ignore = "needs the test bed: make test"]
 fn the_api_server_is_stopped_when_a_job_ends_and_reap_finishes_later() {
     let _alone = alone();
-    let (proxied, flag, running, job) = waiting("end", "2s");
+    let (proxied, flag, running, job) = waiting("end", "2s", None);
     proxied.proxy.refuse();
     std::fs::remove_file(&flag.0).expect("flag");
     let stopped = running.end();
@@ -457,4 +458,64 @@ fn the_api_server_is_stopped_when_a_job_ends_and_reap_finishes_later() {
     assert_eq!(late.code(), 0, "{late:?}");
     assert!(late.stdout.contains(&job), "{late:?}");
     assert_gone(&job);
+}
+
+/// A renewal that fails is tried again while the old token lives: the job goes on, and its kubeconfig is replaced.
+fn try_renewal(fault: &Fault, method: &str, path: &str) -> Option<String> {
+    let name = format!("renew-{}-{}", fault.name, method.to_lowercase());
+    // Renewed after 90 s, so that there is time for another try.
+    let (proxied, flag, running, job) = waiting(&name, "5s", Some(135));
+    let mut rule = fault.rule.clone();
+    rule["method"] = json!(method);
+    rule["path"] = json!(path);
+    let file = std::path::Path::new(&bed("SSA_BED_RUN")).join(&job).join("kubeconfig");
+    let read = || std::fs::read(&file).expect("kubeconfig");
+    let first = read();
+    proxied.proxy.rule(rule);
+    let begin = Instant::now();
+    while read() == first && begin.elapsed() < PATIENCE * 2 {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let renewed = read() != first;
+    let log = proxied.proxy.log(1);
+    std::fs::remove_file(&flag.0).expect("flag");
+    let ended = running.end();
+    if !log.iter().any(|request| request.method == method && tokens_or_account(&request.path)) {
+        println!("  {name}: this version asks no such thing");
+        return None;
+    }
+    let met = log.iter().any(|request| request.fault != "pass");
+    println!("  {:<28} met: {met}, renewed: {renewed}, ended with {:?}", name, ended.status.code());
+    let in_time = !ended.stderr.contains("it has ended");
+    let right = met && renewed && in_time && ended.status.code() == Some(JOBS_OWN);
+    until("what the job owned goes", || objects_of(&job).is_empty());
+    let left = left_on_this_host(&job, &clients(&log));
+    (!right || !left.is_empty()).then(|| format!("{name}: left {left:?}; {ended:?}"))
+}
+
+fn tokens_or_account(path: &str) -> bool {
+    path.contains("/serviceaccounts/ssa-job-")
+}
+
+#[test]
+#[ignore = "needs the test bed: make test"]
+fn every_request_of_a_renewal_fails_in_every_way_and_the_job_goes_on() {
+    let _alone = alone();
+    let faults = faults();
+    let full = std::env::var_os("SSA_FULL").is_some();
+    if !full {
+        println!("only with SSA_FULL=1: it takes two and a half minutes");
+        return;
+    }
+    let wrong: Vec<String> = std::thread::scope(|scope| {
+        let mut running = Vec::new();
+        for fault in &faults {
+            for (method, path) in [("POST", "/ssa-job-[^/]+/token$"), ("PATCH", "/serviceaccounts/ssa-job-")]
+            {
+                running.push(scope.spawn(move || try_renewal(fault, method, path)));
+            }
+        }
+        running.into_iter().filter_map(|thread| thread.join().expect("a renewal")).collect()
+    });
+    assert!(wrong.is_empty(), "{} cases\n{}", wrong.len(), wrong.join("\n"));
 }

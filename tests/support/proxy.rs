@@ -279,17 +279,19 @@ pub fn bounded(command: &mut Command, scratch: &Path) -> Bounded {
     let file = fs::File::create(&path).expect("stderr");
     let begin = Instant::now();
     let mut child = command.stdout(Stdio::null()).stderr(file).spawn().expect("the call");
-    let mut status = None;
-    while status.is_none() && begin.elapsed() < PATIENCE {
+    let done = loop {
+        let done = child.try_wait().expect("wait");
+        if done.is_some() || begin.elapsed() >= PATIENCE {
+            break done;
+        }
         std::thread::sleep(std::time::Duration::from_millis(5));
-        status = child.try_wait().expect("wait");
-    }
+    };
     let seconds = begin.elapsed().as_secs_f32();
-    if status.is_none() {
+    if done.is_none() {
         let _ = child.kill();
-        let _ = child.wait();
     }
-    Bounded { status, stderr: fs::read_to_string(&path).expect("stderr"), seconds }
+    let _ = child.wait();
+    Bounded { status: done, stderr: fs::read_to_string(&path).expect("stderr"), seconds }
 }
 
 /// What this host still has of a job: files and processes, its provisioners among `clients` included.
