@@ -159,7 +159,7 @@ impl<'a> Options<'a> {
             life: None,
             script: Some(script),
             timeouts: Some(
-                json!({"connect": "2s", "request": "2s", "provision": "10s", "teardown": "10s", "grace": "2s"}),
+                json!({"connect": "2s", "request": "2s", "provision": "10s", "teardown": "5s", "grace": "2s"}),
             ),
         }
     }
@@ -168,7 +168,9 @@ impl<'a> Options<'a> {
 impl Proxied {
     pub fn new(options: Options<'_>) -> Self {
         let directory = trusted_directory();
-        let main = options.config.with_file_name("main.kubeconfig");
+        let text = fs::read_to_string(&options.config).expect("configuration");
+        let mut configuration: Value = serde_yaml::from_str(&text).expect("YAML");
+        let main = configuration["clusters"]["main"]["kubeconfig"].as_str().expect("path");
         let mut kubeconfig: Value =
             serde_yaml::from_slice(&fs::read(main).expect("kubeconfig")).expect("kubeconfig");
         let upstream = directory.path().join("upstream.json");
@@ -189,8 +191,6 @@ impl Proxied {
         let through = directory.path().join("main.kubeconfig");
         private(&through, &kubeconfig);
 
-        let text = fs::read_to_string(&options.config).expect("configuration");
-        let mut configuration: Value = serde_yaml::from_str(&text).expect("YAML");
         configuration["callers"] = json!(["root"]);
         configuration["clusters"]["main"]["kubeconfig"] = json!(through.to_str().expect("path"));
         if let Some(timeouts) = options.timeouts {
@@ -279,17 +279,19 @@ pub fn bounded(command: &mut Command, scratch: &Path) -> Bounded {
     let file = fs::File::create(&path).expect("stderr");
     let begin = Instant::now();
     let mut child = command.stdout(Stdio::null()).stderr(file).spawn().expect("the call");
-    let mut status = None;
-    while status.is_none() && begin.elapsed() < PATIENCE {
+    let done = loop {
+        let done = child.try_wait().expect("wait");
+        if done.is_some() || begin.elapsed() >= PATIENCE {
+            break done;
+        }
         std::thread::sleep(std::time::Duration::from_millis(5));
-        status = child.try_wait().expect("wait");
-    }
+    };
     let seconds = begin.elapsed().as_secs_f32();
-    if status.is_none() {
+    if done.is_none() {
         let _ = child.kill();
-        let _ = child.wait();
     }
-    Bounded { status, stderr: fs::read_to_string(&path).expect("stderr"), seconds }
+    let _ = child.wait();
+    Bounded { status: done, stderr: fs::read_to_string(&path).expect("stderr"), seconds }
 }
 
 /// What this host still has of a job: files and processes, its provisioners among `clients` included.
