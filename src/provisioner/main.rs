@@ -134,7 +134,10 @@ impl Session {
                 }
             }
             Request::Renew(wanted) => {
-                let made = self.made.get_or_insert(wanted.made).clone();
+                let made = self.made.get_or_insert_with(|| wanted.made.clone()).clone();
+                if made.job != wanted.made.job {
+                    return Err(Fault::protocol("Renew is about another job than the one that was made"));
+                }
                 token::renew(&self.api().await?, &made, wanted.token_seconds).await
             }
             Request::TearDown(wanted) => {

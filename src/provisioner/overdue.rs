@@ -4,13 +4,13 @@
 //! What is not a job's beyond doubt is never touched [87]; of a job whose host renews it meanwhile, the delete of the
 //! account fails its precondition, and nothing else of it is tried [88].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use spark_submit_as::exit::ExitCode;
 use spark_submit_as::policy::names::{JobId, NamespaceName};
-use spark_submit_as::protocol::{ReapOverdue, Reply, TearDown};
+use spark_submit_as::protocol::{ReapOverdue, Reply};
 
 use crate::api::Api;
 use crate::expiry::Account;
@@ -31,10 +31,12 @@ use page::{Page, Pages};
 const MAX_JOBS: u32 = 10_000;
 /// Failures that are told one by one.
 const MAX_FAILURES: usize = 100;
+/// Jobs whose pods are swept together.
+const BATCH: usize = 25;
 /// Deletes in a row that are not allowed in one namespace before the rest of it is left for another time.
 const MAX_REFUSALS: u32 = 3;
-/// Seconds for one job, so that one whose pods do not end leaves time for the others.
-const JOB_SECONDS: u64 = 20;
+/// Seconds for one job's objects, and for its pods, so that one whose pods do not end leaves time for the others.
+const JOB_SECONDS: u64 = 10;
 /// Longest time for one request, whatever is asked for.
 const MAX_SECONDS: u64 = 24 * 3600;
 
@@ -110,28 +112,70 @@ impl Round<'_> {
                     return Ok(Ended::Whole);
                 }
             };
-            for item in page.items {
-                self.seen = self.seen.saturating_add(1);
-                let Some(found) = candidate::overdue(item, page.date) else { continue };
-                if self.spared.contains(&found.job) || namespace.is_some_and(|own| *own != found.namespace) {
-                    continue;
-                }
-                if self.wire.interrupted() {
-                    return Ok(self.early("told to stop before all jobs were dealt with"));
-                }
-                if self.dealt >= MAX_JOBS {
-                    let rule = format!("{MAX_JOBS} jobs were dealt with; more are overdue, ask again");
-                    return Ok(self.early(&rule));
-                }
-                if Instant::now() >= self.deadline {
-                    return Ok(self.early("not all overdue jobs were dealt with: the time is over"));
-                }
-                if let Some(failures) = self.deal(&found).await {
-                    self.dealt += 1;
-                    self.wire.reply(&Reply::Overdue(found.told(failures))).await?;
+            let (spared, date) = (&self.spared, page.date);
+            self.seen = self.seen.saturating_add(u32::try_from(page.items.len()).unwrap_or(u32::MAX));
+            let found = page.items.into_iter().filter_map(|item| candidate::overdue(item, date));
+            // A server that answers with another namespace than was asked for is not followed there.
+            let asked = |found: &Candidate| namespace.is_none_or(|own| *own == found.namespace);
+            let mut found: VecDeque<Candidate> =
+                found.filter(|found| !spared.contains(&found.job) && asked(found)).collect();
+            while !found.is_empty() {
+                if let Some(why) = self.batch(&mut found).await? {
+                    return Ok(self.early(&why));
                 }
             }
         }
+    }
+
+    /// Removes some jobs: first what gives them rights, then their pods. A sweep that follows a write waits until the
+    /// API server has heard of it in its list of pods, up to 100 ms; so one of a batch waits, and not each.
+    /// Why nothing more is to be tried, if so.
+    async fn batch(&mut self, found: &mut VecDeque<Candidate>) -> Result<Option<String>, Fault> {
+        let mut why = None;
+        let mut begun = Vec::new();
+        while begun.len() < BATCH {
+            let Some(job) = found.pop_front() else { break };
+            why = self.obstacle();
+            if why.is_some() {
+                break;
+            }
+            match self.disown(&job).await {
+                Some(Disowned::Yes(failures)) => begun.push((job, failures)),
+                Some(Disowned::No(failure)) => self.tell(job, vec![failure]).await?,
+                None => {}
+            }
+        }
+        let mut left = u32::try_from(begun.len()).unwrap_or(u32::MAX);
+        for (job, mut failures) in begun {
+            if !self.dry_run {
+                let deadline = self.job_deadline().min(teardown::share(self.deadline, left));
+                failures.extend(teardown::pods(self.api, &job.tear_down(), deadline).await.err());
+            }
+            left -= 1;
+            self.tell(job, failures).await?;
+        }
+        Ok(why)
+    }
+
+    /// Why another job is not to be begun, if so.
+    fn obstacle(&self) -> Option<String> {
+        if self.wire.interrupted() {
+            Some("told to stop before all jobs were dealt with".to_owned())
+        } else if self.dealt >= MAX_JOBS {
+            Some(format!("{MAX_JOBS} jobs were dealt with; more are overdue, ask again"))
+        } else if Instant::now() >= self.deadline {
+            Some("not all overdue jobs were dealt with: the time is over".to_owned())
+        } else {
+            None
+        }
+    }
+
+    async fn tell(&mut self, job: Candidate, failures: Vec<String>) -> Result<(), Fault> {
+        self.wire.reply(&Reply::Overdue(job.told(failures))).await
+    }
+
+    fn job_deadline(&self) -> Instant {
+        self.deadline.min(Instant::now() + Duration::from_secs(JOB_SECONDS))
     }
 
     fn early(&mut self, why: &str) -> Ended {
@@ -139,10 +183,11 @@ impl Round<'_> {
         Ended::Early
     }
 
-    /// Removes one job. What could not be removed; none when there was no such job any more to be told of.
-    async fn deal(&mut self, found: &Candidate) -> Option<Vec<String>> {
+    /// Takes account and binding of one job away. None when it is not overdue any more, or not tried.
+    async fn disown(&mut self, found: &Candidate) -> Option<Disowned> {
         if self.dry_run {
-            return Some(Vec::new());
+            self.dealt += 1;
+            return Some(Disowned::Yes(Vec::new()));
         }
         let refused = self.closed.take().filter(|(namespace, _)| *namespace == found.namespace);
         let refusals = refused.map_or(0, |(_, count)| count);
@@ -152,7 +197,7 @@ impl Round<'_> {
             self.failures.uncounted(&found.namespace);
             return None;
         }
-        let deadline = self.deadline.min(Instant::now() + Duration::from_secs(JOB_SECONDS));
+        let deadline = self.job_deadline();
         let account = Account { namespace: found.namespace.as_str(), job: &found.job, uid: Some(&found.uid) };
         let options = objects::delete_unchanged(&found.uid, &found.resource_version);
         let problem = match within(deadline, self.api.delete(&account.path(), &options)).await {
@@ -161,9 +206,12 @@ impl Round<'_> {
             Some(Ok(answer)) => match answer.status {
                 // Renewed meanwhile, or another object by that name: in both cases not overdue.
                 StatusCode::CONFLICT => return None,
-                // Gone since the list was made; its own host or another one may have stopped halfway.
-                StatusCode::NOT_FOUND => return Some(self.rest(found, deadline).await),
-                status if status.is_success() => return Some(self.rest(found, deadline).await),
+                // NotFound: gone since the list was made; whoever removes it may have stopped halfway.
+                status if status.is_success() || status == StatusCode::NOT_FOUND => {
+                    self.dealt += 1;
+                    let binding = teardown::binding(self.api, &found.tear_down(), deadline).await;
+                    return Some(Disowned::Yes(binding.err().into_iter().collect()));
+                }
                 StatusCode::FORBIDDEN | StatusCode::UNPROCESSABLE_ENTITY => {
                     self.closed = Some((found.namespace.clone(), refusals + 1));
                     said(&answer)
@@ -171,21 +219,18 @@ impl Round<'_> {
                 _ => said(&answer),
             },
         };
+        self.dealt += 1;
         let name = found.job.object_name();
-        Some(vec![bounded(&format!("ServiceAccount {}/{name}: {problem}", found.namespace))])
+        Some(Disowned::No(bounded(&format!("ServiceAccount {}/{name}: {problem}", found.namespace))))
     }
+}
 
-    /// What the account does not own, or what the cluster has not removed yet.
-    async fn rest(&self, found: &Candidate, deadline: Instant) -> Vec<String> {
-        let job = TearDown {
-            job: found.job.clone(),
-            namespace: found.namespace.clone(),
-            account_uid: Some(found.uid.clone()),
-            binding_uid: None,
-            seconds: JOB_SECONDS,
-        };
-        teardown::rest(self.api, &job, deadline).await
-    }
+/// Whether the account of a job is gone.
+enum Disowned {
+    /// It is, and this could not be removed.
+    Yes(Vec<String>),
+    /// It is not, and why. Nothing else was tried, so that the next clean-up finds all of it.
+    No(String),
 }
 
 /// Failures of the whole request, bounded in number.

@@ -217,6 +217,8 @@ pub type Shared = Rc<RefCell<Cluster>>;
 
 async fn listen(listener: TcpListener, cluster: Shared) {
     while let Ok((stream, _)) = listener.accept().await {
+        // An answer is two writes, and the second shall not wait for the first one's acknowledgement.
+        let _ = stream.set_nodelay(true);
         let cluster = cluster.clone();
         tokio::task::spawn_local(async move {
             let _ = converse(stream, cluster).await;
@@ -288,10 +290,9 @@ async fn converse(mut stream: TcpStream, cluster: Shared) -> std::io::Result<()>
             Some(Wrong::Other) => served.1.to_string().replace(NAME, "ssa-job-bbbbbbbbbbbbbbbb"),
             Some(Wrong::Endless) => {
                 stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await?;
+                let chunk = [b"10000\r\n", [b' '; 0x10000].as_slice(), b"\r\n"].concat();
                 loop {
-                    stream.write_all(b"1000\r\n").await?;
-                    stream.write_all(&[b' '; 0x1000]).await?;
-                    stream.write_all(b"\r\n").await?;
+                    stream.write_all(&chunk).await?;
                 }
             }
             _ => served.1.to_string(),

@@ -36,12 +36,14 @@ pub async fn tear_down(api: &Api, wanted: &TearDown) -> (u32, Vec<String>) {
     (u32::try_from(pods.len()).unwrap_or(u32::MAX), failures)
 }
 
-/// Takes back what is left of a job whose account was just deleted.
-pub async fn rest(api: &Api, wanted: &TearDown, deadline: Instant) -> Vec<String> {
-    let uid = wanted.binding_uid.as_deref();
-    let binding = remove(api, wanted, BINDING, uid, share(deadline, 2)).await;
-    let pods = sweep_all(api, wanted, deadline, &mut BTreeSet::new()).await;
-    binding.err().into_iter().chain(pods.err()).collect()
+/// Deletes the RoleBinding of a job whose account was just deleted.
+pub async fn binding(api: &Api, wanted: &TearDown, deadline: Instant) -> Result<(), String> {
+    remove(api, wanted, BINDING, wanted.binding_uid.as_deref(), deadline).await
+}
+
+/// Sweeps the pods of a job whose account and RoleBinding are gone.
+pub async fn pods(api: &Api, wanted: &TearDown, deadline: Instant) -> Result<(), String> {
+    sweep_all(api, wanted, deadline, &mut BTreeSet::new()).await
 }
 
 /// Sweeps until no pod of the job is left.
@@ -80,7 +82,7 @@ pub async fn objects(api: &Api, wanted: &TearDown, deadline: Instant) -> Vec<Str
 }
 
 /// One of `parts` equal parts of the time until `deadline`, so that what hangs leaves some for the rest.
-fn share(deadline: Instant, parts: u32) -> Instant {
+pub fn share(deadline: Instant, parts: u32) -> Instant {
     let now = Instant::now();
     now + deadline.saturating_duration_since(now) / parts
 }

@@ -1,6 +1,8 @@
 //! What the tests on the test bed share: real sudo, a real cluster, a real Spark (`tests/bed/up`).
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+pub mod proxy;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use spark_submit_as::policy::names::{JobId, NamespaceName};
-use spark_submit_as::protocol::Overdue;
+use spark_submit_as::protocol::{Overdue, TearDown};
 
 use crate::expiry;
 
@@ -56,6 +56,17 @@ pub struct Candidate {
 }
 
 impl Candidate {
+    /// What is left when the account is gone.
+    pub fn tear_down(&self) -> TearDown {
+        TearDown {
+            job: self.job.clone(),
+            namespace: self.namespace.clone(),
+            account_uid: Some(self.uid.clone()),
+            binding_uid: None,
+            seconds: 0,
+        }
+    }
+
     /// As the supervisor is told.
     pub fn told(self, failures: Vec<String>) -> Overdue {
         let Self { job, namespace, host, overdue_seconds, .. } = self;

@@ -1,0 +1,3 @@
+module spark-submit-as/testbench/faultproxy
+
+go 1.26
