@@ -88,14 +88,13 @@ fn kill_at(host: &Host, step: Step, victim: &str) -> bool {
 #[test]
 #[ignore = "needs the test bed: make test"]
 fn checklist_81_82_101_crash_matrix_nothing_is_left_whoever_is_killed_at_whatever_step() {
-    let mut host = Host::new(Bed::faults());
-    host.script(&jobs::script(JOB));
     let admin = Admin::new();
+    let mut host = Host::new(Bed::faults(), &admin, &["alice"]);
+    host.script(&jobs::script(JOB));
     // Once without a kill: what stays after a job by design (the namespace, the executors' account, our directories).
     let first = ended(&mut call(&host));
     assert_eq!(first.code(), 0, "{first:?}");
     assert!(first.stdout.contains("pod 201"), "the job's pod was not made: {first:?}");
-    admin.until_usable(&host.namespace("alice"));
     host.reaped();
     let before = World::of(&host, &admin);
     assert!(before.0.iter().any(|line| line.starts_with("object ")), "the world is empty: {before:?}");
@@ -147,9 +146,6 @@ fn clear(host: &Host, admin: &Admin) {
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
             let _ = fs::remove_dir_all(entry.path()).or_else(|_| fs::remove_file(entry.path()));
         }
-    }
-    for group in world::groups() {
-        let _ = fs::remove_dir(group);
     }
 }
 
@@ -230,14 +226,13 @@ fn every_step_is_passed_at_exactly_one_place_of_the_source() {
 #[test]
 #[ignore = "needs the test bed: make test"]
 fn the_looking_itself_sees_what_a_job_could_leave() {
-    let mut host = Host::new(Bed::shipped());
-    host.script(&jobs::script("hide; hide_well; make_pod; sleep 0.1; exit 0"));
     let admin = Admin::new();
+    let mut host = Host::new(Bed::shipped(), &admin, &["alice"]);
+    host.script(&jobs::script(JOB));
     let first = ended(&mut host.job("alice"));
     assert_eq!(first.code(), 0, "{first:?}");
     assert!(first.stdout.contains("pod 201"), "{first:?}");
     let namespace = host.namespace("alice");
-    admin.until_usable(&namespace);
     let before = World::of(&host, &admin);
     World::assert_same(&before, &host, &admin, "nothing happened");
 
@@ -263,9 +258,10 @@ fn the_looking_itself_sees_what_a_job_could_leave() {
     assert!(host.on(&["mount", "-t", "tmpfs", "none", "/mnt"]).status().unwrap().success());
     left("/mnt ");
     if let Some(mount) = world::group_mounts().first() {
-        let group = mount.join("spark-submit-as-cccccccccccccccc");
+        let name = format!("spark-submit-as-{}", first.job());
+        let group = mount.join(&name);
         fs::create_dir(&group).unwrap();
-        left("spark-submit-as-cccccccccccccccc");
+        left(&name);
         fs::remove_dir(&group).unwrap();
     }
     // And what is missing: the executors' account stays by design.

@@ -68,8 +68,9 @@ fn checklist_81_96_many_jobs_at_once_some_wrappers_killed_and_one_reap_leaves_no
     let _alone = alone();
     let (count, victims) = if full() { (200, 20) } else { (12, 2) };
     let mut random = Random::new();
-    let mut host = Host::new(Bed::shipped());
     let admin = Admin::new();
+    let logins = ["load0", "load1", "load2", "load3"];
+    let mut host = Host::new(Bed::shipped(), &admin, &logins);
     // Four namespaces; and time enough for a small machine that starts everything at once.
     host.configuration["users"]["mapping"] = json!([{"regex": "load[0-9]", "user": "alice"}, "identity"]);
     host.configuration["timeouts"] = json!({
@@ -77,11 +78,9 @@ fn checklist_81_96_many_jobs_at_once_some_wrappers_killed_and_one_reap_leaves_no
         "lookup": "60s", "grace": "5s",
     });
     host.script(&script("exit 0"));
-    let logins: Vec<String> = (0..4).map(|number| format!("load{number}")).collect();
-    for login in &logins {
+    for login in logins {
         let first = ended(&mut host.job(login));
         assert_eq!(first.code(), 0, "{first:?}");
-        admin.until_usable(&host.namespace(login));
     }
     host.reaped();
     let before = World::of(&host, &admin);
@@ -91,7 +90,7 @@ fn checklist_81_96_many_jobs_at_once_some_wrappers_killed_and_one_reap_leaves_no
     let mut all: Vec<Started> = (0..count)
         .map(|number| {
             let stderr = host.directory.path().join(format!("stderr-{number}"));
-            let mut command = host.job(&logins[number % logins.len()]);
+            let mut command = host.job(logins[number % logins.len()]);
             command.stdout(Stdio::null()).stderr(fs::File::create(&stderr).unwrap());
             Started { child: command.spawn().unwrap(), stderr, killed: false }
         })
@@ -176,7 +175,7 @@ fn measured(host: &Host) -> (Cost, Value) {
     assert_eq!(status.code(), Some(0), "{}", fs::read_to_string(&out).unwrap_or_default());
     assert!(memory.iter().all(|peak| *peak > 0), "the memory was not seen: {memory:?}");
     let report = serde_json::from_slice(&fs::read(out).unwrap()).unwrap();
-    (Cost { seconds, requests: requests_since(since.trim()), memory }, report)
+    (Cost { seconds, requests: requests_since(host, since.trim()), memory }, report)
 }
 
 /// VmHWM in KiB (proc(5), `status`); 0 when the process has gone.
@@ -187,11 +186,11 @@ fn peak(pid: i32) -> u64 {
 }
 
 /// The provisioner's requests since then, in the API server's audit log, the part that was put aside included.
-fn requests_since(since: &str) -> usize {
+fn requests_since(host: &Host, since: &str) -> usize {
     // The log is written in batches.
     std::thread::sleep(Duration::from_secs(2));
     let log = std::path::PathBuf::from(bed("BENCH_AUDIT_LOG"));
-    let user = format!("\"username\":\"{}\"", provisioner());
+    let user = format!("\"username\":\"{}\"", host.provisioner());
     let mut count = 0;
     for entry in fs::read_dir(log.parent().unwrap()).unwrap().flatten() {
         if !entry.file_name().to_string_lossy().starts_with("audit") {
@@ -208,29 +207,15 @@ fn requests_since(since: &str) -> usize {
     count
 }
 
-/// The provisioner's name in the cluster, as its token says it (`sub`).
-fn provisioner() -> String {
-    use base64::Engine;
-    let file = std::path::Path::new(&bed("SSA_BED_CONFIG")).with_file_name("main.kubeconfig");
-    let kubeconfig: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
-    let token = kubeconfig["users"][0]["user"]["token"].as_str().unwrap();
-    let claims = token.split('.').nth(1).unwrap();
-    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims).unwrap();
-    let claims: Value = serde_json::from_slice(&claims).unwrap();
-    claims["sub"].as_str().unwrap().to_owned()
-}
-
 #[test]
 #[ignore = "needs the test bed: make test"]
 fn ten_thousand_dead_records() {
     let _alone = alone();
     let most = if full() { 10_000 } else { 100 };
-    let mut host = Host::new(Bed::shipped());
     let admin = Admin::new();
-    host.script(&script("exit 0"));
+    let mut host = Host::new(Bed::shipped(), &admin, &["alice"]);
     assert_eq!(ended(&mut host.job("alice")).code(), 0);
     let namespace = host.namespace("alice");
-    admin.until_usable(&namespace);
     host.reaped();
     let before = World::of(&host, &admin);
     // What a really dead job has is the model for the rest.

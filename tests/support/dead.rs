@@ -143,3 +143,14 @@ pub fn set_expiry(admin: &Admin, namespace: &str, job: &str, expires: &Value) {
     let patch = json!({"metadata": {"annotations": {"spark-submit-as/expires-at": expires}}});
     admin.done(Method::PATCH, &path("serviceaccounts", namespace, &format!("ssa-job-{job}")), patch);
 }
+
+/// Makes an account overdue: from the second after its creation on, since one that was overdue before it existed is not
+/// believed. Comes back when the cluster's clock, which is this machine's, has passed that.
+pub fn make_overdue(admin: &Admin, account: &str) {
+    let created = admin.get(account)["metadata"]["creationTimestamp"].as_str().expect("time").to_owned();
+    let created: jiff::Timestamp = created.parse().expect("RFC 3339");
+    let expires = created + jiff::SignedDuration::from_secs(1);
+    let patch = json!({"metadata": {"annotations": {"spark-submit-as/expires-at": expires.to_string()}}});
+    admin.done(Method::PATCH, account, patch);
+    until("the time has passed", || jiff::Timestamp::now() > expires + jiff::SignedDuration::from_secs(2));
+}

@@ -2,12 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
-
-use serde_json::{Value, json};
 
 use crate::support::*;
 
@@ -50,22 +47,10 @@ impl Gate {
         self.state.store(door as u8, Ordering::SeqCst);
     }
 
-    /// The bed's kubeconfig with this door as the server, in a directory of root's.
-    pub fn kubeconfig(&self, directory: &Path) -> PathBuf {
-        kubeconfig_at(directory, &format!("https://127.0.0.1:{}", self.port))
+    /// The API server's address for those who come through the door.
+    pub fn server(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
     }
-}
-
-/// The bed's kubeconfig with another server.
-pub fn kubeconfig_at(directory: &Path, server: &str) -> PathBuf {
-    let shipped = Path::new(&bed("SSA_BED_CONFIG")).with_file_name("main.kubeconfig");
-    let mut kubeconfig: Value =
-        serde_json::from_slice(&std::fs::read(shipped).expect("kubeconfig")).expect("JSON");
-    kubeconfig["clusters"][0]["cluster"]["server"] = json!(server);
-    let path = directory.join("other.kubeconfig");
-    std::fs::write(&path, kubeconfig.to_string()).expect("write");
-    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("chmod");
-    path
 }
 
 fn pass(client: TcpStream, server: &str, state: &Arc<AtomicU8>) {
