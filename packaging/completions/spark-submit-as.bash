@@ -213,7 +213,7 @@ _spark__submit__as() {
             return 0
             ;;
         spark__subcmd__submit__subcmd__as__subcmd__reap)
-            opts="-h --dry-run --json --config --help"
+            opts="-q -h --dry-run --json --quiet --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
