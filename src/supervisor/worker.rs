@@ -71,6 +71,12 @@ impl Worker {
         self.socket.as_fd()
     }
 
+    /// Whether no answer is awaited.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.awaits == Awaits::Nothing
+    }
+
     /// Takes note of a status that was reaped elsewhere.
     pub fn note(&mut self, status: WaitStatus) {
         self.child.note(status);
