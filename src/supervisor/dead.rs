@@ -26,6 +26,9 @@ use crate::protocol::{ReapOverdue, Reply, Request, TearDown};
 /// How long processes may take to die from KILL.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Most failures of one job that are taken over from a provisioner, which tells three.
+const MAX_FAILURES: usize = 16;
+
 /// What is needed to take back dead jobs, one after the other.
 pub struct Cleaner<'a> {
     config: &'a Config,
@@ -78,7 +81,7 @@ impl<'a> Cleaner<'a> {
         });
         let time = self.config.timeouts.teardown + KILL_PATIENCE;
         let answer = self.ask(&record.cluster, &request, time, |reply| match reply {
-            Reply::TornDown { failures, .. } => Some(failures),
+            Reply::TornDown { failures, .. } => Some(failures.into_iter().take(MAX_FAILURES).collect()),
             _ => None,
         });
         answer.unwrap_or_else(|failure| vec![failure.message])
