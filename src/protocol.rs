@@ -274,6 +274,8 @@ pub enum Reply {
         pods: u32,
         /// Every failure, not just the first [85]. Empty: nothing is left.
         failures: Vec<String>,
+        /// Whether the API server answered at all; when it did not, there is no use in asking for the next job.
+        answered: bool,
     },
     /// Answer to [`Request::Check`].
     Checked {

@@ -48,6 +48,8 @@ pub struct Api {
     until: Option<Instant>,
     /// The server's clock as it was last told, and when.
     clock: Rc<Cell<Option<(i64, Instant)>>>,
+    /// When the server, and not a proxy in its place, last answered.
+    heard: Rc<Cell<Option<Instant>>>,
 }
 
 /// How long a request may take.
@@ -125,7 +127,7 @@ impl Answer {
 impl Api {
     /// A client that may be used `until`.
     pub fn new(client: Client, timeouts: Timeouts, until: Option<Instant>) -> Self {
-        Self { client, timeouts, until, clock: Rc::default() }
+        Self { client, timeouts, until, clock: Rc::default(), heard: Rc::default() }
     }
 
     /// One that has not heard from the server yet.
@@ -144,6 +146,11 @@ impl Api {
     pub fn now(&self) -> Option<i64> {
         let (date, at) = self.clock.get()?;
         date.checked_add(i64::try_from(at.elapsed().as_secs()).ok()?)
+    }
+
+    /// Whether the server has answered since `began`; a server that only fails has not.
+    pub fn heard_since(&self, began: Instant) -> bool {
+        self.heard.get().is_some_and(|at| at >= began)
     }
 
     /// GET.
@@ -245,6 +252,9 @@ impl Api {
         }
         let retry_after = header("retry-after").and_then(|text| text.parse().ok()).map(Duration::from_secs);
         let status = response.status();
+        if !status.is_server_error() {
+            self.heard.set(Some(Instant::now()));
+        }
         let body = Limited::new(response.into_body(), MAX_BODY).collect().await.map_err(|error| {
             if error.is::<http_body_util::LengthLimitError>() {
                 let rule = format!("the API server's answer has more than {MAX_BODY} bytes");

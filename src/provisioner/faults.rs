@@ -163,7 +163,7 @@ fn checklist_85_every_failure_of_a_tear_down_is_told_and_none_stops_it() {
         let made = session.answer(provision()).await;
         assert!(matches!(made, Ok(Reply::Provisioned { .. })));
         match session.answer(tear_down(Some("uid-1"), Some("uid-2"), 5)).await {
-            Ok(Reply::TornDown { pods: 0, failures }) => {
+            Ok(Reply::TornDown { pods: 0, failures, answered: true }) => {
                 let starts = ["RoleBinding team/", "ServiceAccount team/", "pods of job"];
                 assert_eq!(failures.len(), 3, "{failures:?}");
                 assert!(
@@ -177,12 +177,12 @@ fn checklist_85_every_failure_of_a_tear_down_is_told_and_none_stops_it() {
         cluster.borrow_mut().faults.clear();
         cluster.borrow_mut().pods = vec![2, 2, 1];
         match session.answer(tear_down(Some("uid-1"), Some("uid-2"), 5)).await {
-            Ok(Reply::TornDown { pods: 2, failures }) => assert_eq!(failures, Vec::<String>::new()),
+            Ok(Reply::TornDown { pods: 2, failures, .. }) => assert_eq!(failures, Vec::<String>::new()),
             _ => panic!("TornDown"),
         }
         assert!(session.made.is_none());
         let again = session.answer(tear_down(Some("uid-1"), Some("uid-2"), 5)).await;
-        assert!(matches!(again, Ok(Reply::TornDown { pods: 0, failures }) if failures.is_empty()));
+        assert!(matches!(again, Ok(Reply::TornDown { pods: 0, failures, .. }) if failures.is_empty()));
     });
 }
 
@@ -215,7 +215,9 @@ fn checklist_52_a_tear_down_ends_in_its_time_when_nobody_answers() {
         let (mut session, _cluster, _supervisor) =
             session(&[("DELETE", NAME, Wrong::Late, 1000), ("DELETE", "/pods", Wrong::Late, 1000)]).await;
         match session.answer(tear_down(Some("uid-1"), Some("uid-2"), 3)).await {
-            Ok(Reply::TornDown { failures, .. }) => assert_eq!(failures.len(), 3, "{failures:?}"),
+            Ok(Reply::TornDown { failures, answered: false, .. }) => {
+                assert_eq!(failures.len(), 3, "{failures:?}");
+            }
             _ => panic!("TornDown"),
         }
     });

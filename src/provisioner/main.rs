@@ -141,11 +141,12 @@ impl Session {
                 token::renew(&self.api().await?, &made, wanted.token_seconds).await
             }
             Request::TearDown(wanted) => {
-                let (pods, failures) = teardown::tear_down(&self.api().await?, &wanted).await;
+                let (api, began) = (self.api().await?, Instant::now());
+                let (pods, failures) = teardown::tear_down(&api, &wanted).await;
                 if failures.is_empty() && self.made.as_ref().is_some_and(|made| made.job == wanted.job) {
                     self.made = None;
                 }
-                Ok(Reply::TornDown { pods, failures })
+                Ok(Reply::TornDown { pods, failures, answered: api.heard_since(began) })
             }
             Request::ReapOverdue(wanted) => overdue::reap(&self.api().await?, &wanted, &mut self.wire).await,
             Request::Check(namespace) => {

@@ -53,6 +53,21 @@ impl<'a> Session<'a> {
         events: &mut Events,
         request: &Request,
         time: Duration,
+        take: impl FnMut(Reply) -> Option<T>,
+    ) -> Result<T, Failure> {
+        let answer = self.answer(events, request, time, take);
+        if !self.worker.as_ref().is_some_and(Worker::is_idle) {
+            // Dead, or in the middle of something: what it would say yet must not be taken for the next answer.
+            self.end();
+        }
+        answer
+    }
+
+    fn answer<T>(
+        &mut self,
+        events: &mut Events,
+        request: &Request,
+        time: Duration,
         mut take: impl FnMut(Reply) -> Option<T>,
     ) -> Result<T, Failure> {
         let deadline = Instant::now() + time;
@@ -81,8 +96,6 @@ impl<'a> Session<'a> {
                     }
                 }
                 Event::Deadline => {
-                    // It is in the middle of something; another one starts from the beginning.
-                    self.end();
                     return Err(Failure::new(
                         ExitCode::ClusterUnreachable,
                         "the cluster did not answer in time",

@@ -28,6 +28,8 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 const NOT_ENDED: &str =
     "processes of the job do not end, not even by KILL: they wait for the system (a hung file system?)";
+/// Most failures of one job that are taken over from a provisioner, which tells three.
+const MAX_FAILURES: usize = 16;
 
 /// What is needed to take back dead jobs, one after the other.
 pub struct Cleaner<'a> {
@@ -81,10 +83,20 @@ impl<'a> Cleaner<'a> {
         });
         let time = self.config.timeouts.teardown + KILL_PATIENCE;
         let answer = self.ask(&record.cluster, &request, time, |reply| match reply {
-            Reply::TornDown { failures, .. } => Some(failures),
+            Reply::TornDown { failures, answered, .. } => Some((failures, answered)),
             _ => None,
         });
-        answer.unwrap_or_else(|failure| vec![failure.message])
+        match answer {
+            Ok((failures, answered)) => {
+                if !answered && !failures.is_empty() {
+                    // The provisioner has tried for all its time; the next record would cost as much.
+                    let said = format!("the cluster did not answer when job {} was taken back", record.job);
+                    self.silent.insert(record.cluster.clone(), said);
+                }
+                failures.into_iter().take(MAX_FAILURES).collect()
+            }
+            Err(failure) => vec![failure.message],
+        }
     }
 
     /// Has what is overdue in a cluster removed; every reply goes to `take` until it gives a result.

@@ -38,6 +38,7 @@ pub enum Event {
 pub struct Events {
     signals: SignalFd,
     caller: Option<OwnedFd>,
+    told_to_stop: bool,
 }
 
 impl Events {
@@ -51,7 +52,7 @@ impl Events {
         set.thread_block().map_err(Failure::doing(ExitCode::Internal, "blocking signals"))?;
         let signals = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
             .map_err(Failure::doing(ExitCode::Internal, "signalfd"))?;
-        Ok(Self { signals, caller: caller()? })
+        Ok(Self { signals, caller: caller()?, told_to_stop: false })
     }
 
     /// Waits for the next event. `provisioner` is its socket while there is one.
@@ -102,27 +103,26 @@ impl Events {
         }
     }
 
-    /// Whether this process was told to stop, without waiting.
+    /// Whether this process was told to stop, now or before, without waiting.
     ///
     /// # Errors
     /// [`ExitCode::Interrupted`] when it was.
     pub fn stopped(&mut self) -> Result<(), Failure> {
-        while let Some(event) = self.signal()? {
-            if matches!(event, Event::Stop(_)) {
-                return Err(Failure::new(ExitCode::Interrupted, "told to stop"));
-            }
-        }
-        Ok(())
+        while self.signal()?.is_some() {}
+        if self.told_to_stop { Err(Failure::new(ExitCode::Interrupted, "told to stop")) } else { Ok(()) }
     }
 
     fn signal(&mut self) -> Result<Option<Event>, Failure> {
         let read = self.signals.read_signal().map_err(Failure::doing(ExitCode::Internal, "signalfd"))?;
         let number = read.and_then(|info| i32::try_from(info.ssi_signo).ok());
-        Ok(number.and_then(|number| Signal::try_from(number).ok()).map(|signal| match signal {
+        let event = number.and_then(|number| Signal::try_from(number).ok()).map(|signal| match signal {
             Signal::SIGCHLD => Event::Children,
             signal if PASSED_ON.contains(&signal) => Event::PassOn(signal),
             signal => Event::Stop(signal),
-        }))
+        });
+        // Whoever waits for something else may take the event; it holds for what comes after all the same.
+        self.told_to_stop |= matches!(event, Some(Event::Stop(_)));
+        Ok(event)
     }
 }
 
@@ -136,4 +136,22 @@ fn caller() -> Result<Option<OwnedFd>, Failure> {
     let gone = || Failure::new(ExitCode::Interrupted, "the calling process is gone; nothing was started");
     let fd = pidfd_open(parent).map_err(|_| gone())?;
     if getppid() == parent { Ok(Some(fd)) } else { Err(gone()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checklist_78_a_stop_holds_although_somebody_else_took_the_event() {
+        let mut events = Events::new().expect("events");
+        assert!(events.stopped().is_ok());
+        // To this thread alone, which blocks it by now.
+        nix::sys::signal::raise(Signal::SIGTERM).expect("raise");
+        let deadline = Instant::now() + std::time::Duration::from_secs(5);
+        assert!(matches!(events.next(None, Some(deadline)), Ok(Event::Stop(Signal::SIGTERM))));
+        for _ in 0..2 {
+            assert_eq!(events.stopped().map_err(|failure| failure.code), Err(ExitCode::Interrupted));
+        }
+    }
 }

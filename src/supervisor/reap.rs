@@ -23,6 +23,9 @@ const MAX_SPARED: usize = 8_000;
 /// Seconds for all that is overdue in one cluster.
 const OVERDUE_SECONDS: u64 = 300;
 
+/// Most failures of one reply of a provisioner that are told; it tells fewer.
+const MAX_FAILURES: usize = 128;
+
 /// What was seen.
 #[derive(Default)]
 struct Seen {
@@ -212,7 +215,8 @@ fn overdue(
         _ => None,
     })?;
     seen.stays |= stays;
-    seen.failures.extend(failures.iter().map(|text| format!("cluster {name}: {}", escaped(text))));
+    seen.failures
+        .extend(failures.iter().take(MAX_FAILURES).map(|text| format!("cluster {name}: {}", escaped(text))));
     Ok(())
 }
 
@@ -228,7 +232,7 @@ fn told_overdue(found: &Overdue, dry_run: bool) -> Value {
         "host": found.host.as_deref().map(escaped),
         "overdue_seconds": found.overdue_seconds,
         "outcome": outcome,
-        "failures": found.failures.iter().map(|text| escaped(text)).collect::<Vec<_>>(),
+        "failures": found.failures.iter().take(MAX_FAILURES).map(|text| escaped(text)).collect::<Vec<_>>(),
     })
 }
 

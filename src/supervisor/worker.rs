@@ -23,6 +23,12 @@ use crate::sys::trusted::{self, Links};
 /// How long a provisioner may take to read a request, or to end when its socket is closed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Most replies on the way to the last one, where a few are expected, and a few may be left of an earlier request:
+const MAX_ON_THE_WAY: u32 = 16;
+/// and where there is one for each overdue job; an honest provisioner stops there by itself. Without a bound, one that
+/// never stops talking would keep root from its deadline and its signals [100].
+const MAX_OVERDUE: u32 = 10_000;
+
 /// Which reply is awaited. A reply that is not is a breach of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Awaits {
@@ -40,6 +46,8 @@ pub struct Worker {
     socket: UnixStream,
     buffer: Vec<u8>,
     awaits: Awaits,
+    /// Replies that may still come before the last one.
+    on_the_way: u32,
 }
 
 impl Worker {
@@ -56,7 +64,7 @@ impl Worker {
         let child = process::fork(|| become_provisioner(account, &theirs.into(), &kubeconfig))
             .map_err(Failure::doing(ExitCode::Provisioner, "fork"))?;
         ours.set_nonblocking(true).map_err(Failure::doing(ExitCode::Provisioner, "socket"))?;
-        Ok(Self { child, socket: ours, buffer: Vec::new(), awaits: Awaits::Nothing })
+        Ok(Self { child, socket: ours, buffer: Vec::new(), awaits: Awaits::Nothing, on_the_way: 0 })
     }
 
     /// Its process.
@@ -69,6 +77,12 @@ impl Worker {
     #[must_use]
     pub fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+
+    /// Whether no answer is awaited.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.awaits == Awaits::Nothing
     }
 
     /// Takes note of a status that was reaped elsewhere.
@@ -88,6 +102,10 @@ impl Worker {
             Request::TearDown(_) => Awaits::TornDown,
             Request::ReapOverdue(_) => Awaits::OverdueDone,
             Request::Check(_) => Awaits::Checked,
+        };
+        self.on_the_way = match self.awaits {
+            Awaits::OverdueDone => MAX_OVERDUE,
+            _ => MAX_ON_THE_WAY,
         };
         let frame = protocol::encode(request).map_err(Failure::of(ExitCode::Internal))?;
         let deadline = Instant::now() + PATIENCE;
@@ -146,10 +164,10 @@ impl Worker {
     }
 
     fn permitted(&mut self, reply: Reply) -> Result<Reply, Failure> {
-        let allowed = match (&reply, self.awaits) {
+        let on_the_way = match (&reply, self.awaits) {
             // On the way to Provisioned; the request stays open.
-            (Reply::Created { .. }, Awaits::Provisioned) => return Ok(reply),
-            (Reply::Overdue(_), Awaits::OverdueDone) => return Ok(reply),
+            (Reply::Created { .. }, Awaits::Provisioned) => true,
+            (Reply::Overdue(_), Awaits::OverdueDone) => true,
             // The last words about a request that tearing down has overtaken.
             (
                 Reply::Created { .. }
@@ -157,9 +175,17 @@ impl Worker {
                 | Reply::Renewed { .. }
                 | Reply::AccountGone,
                 Awaits::TornDown,
-            ) => {
-                return Ok(reply);
-            }
+            ) => true,
+            _ => false,
+        };
+        if on_the_way {
+            let Some(left) = self.on_the_way.checked_sub(1) else {
+                return Err(self.breach("does not stop answering"));
+            };
+            self.on_the_way = left;
+            return Ok(reply);
+        }
+        let allowed = match (&reply, self.awaits) {
             (Reply::Provisioned { .. }, Awaits::Provisioned)
             | (Reply::Renewed { .. } | Reply::AccountGone, Awaits::Renewed)
             | (Reply::OverdueDone { .. }, Awaits::OverdueDone)
@@ -230,4 +256,41 @@ fn become_provisioner(account: &Record, socket: &OwnedFd, kubeconfig: &OwnedFd) 
 /// A copy of a descriptor with a number above those that are given out.
 fn above(fd: &OwnedFd) -> nix::Result<RawFd> {
     fcntl(fd.as_fd(), FcntlArg::F_DUPFD_CLOEXEC(10))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Kind;
+
+    /// A provisioner that says what the test says, and the test's end.
+    fn worker() -> (Worker, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().expect("socketpair");
+        ours.set_nonblocking(true).expect("socket");
+        let child = process::fork(|| {
+            loop {
+                nix::unistd::pause();
+            }
+        });
+        let child = child.expect("fork");
+        (Worker { child, socket: ours, buffer: Vec::new(), awaits: Awaits::Nothing, on_the_way: 0 }, theirs)
+    }
+
+    #[test]
+    fn checklist_100_a_provisioner_that_does_not_stop_answering_is_killed() {
+        let (mut worker, mut provisioner) = worker();
+        worker.awaits = Awaits::TornDown;
+        worker.on_the_way = 2;
+        assert!(!worker.is_idle());
+        let created = Reply::Created { kind: Kind::Account, name: "x".into(), uid: "y".into() };
+        let frame = protocol::encode(&created).expect("frame");
+        for _ in 0..3 {
+            provisioner.write_all(&frame).expect("write");
+        }
+        assert!(matches!(worker.receive(), Ok(Some(Reply::Created { .. }))));
+        assert!(matches!(worker.receive(), Ok(Some(Reply::Created { .. }))));
+        let refused = worker.receive().map(|_| ()).map_err(|failure| failure.code);
+        assert_eq!(refused, Err(ExitCode::Provisioner));
+        assert!(matches!(worker.child.wait(), Ok(WaitStatus::Signaled(_, Signal::SIGKILL, _))));
+    }
 }

@@ -137,7 +137,11 @@ fn reply(random: &mut Random) -> Reply {
             failures: texts(random),
         }),
         5 => Reply::OverdueDone { seen: number(random), failures: texts(random) },
-        6 => Reply::TornDown { pods: number(random), failures: texts(random) },
+        6 => Reply::TornDown {
+            pods: number(random),
+            failures: texts(random),
+            answered: number(random) % 2 == 0,
+        },
         7 => Reply::Checked {
             lines: (0..random.below(4))
                 .map(|_| CheckLine { what: random.text(40), ok: random.one_in(2), message: random.text(60) })

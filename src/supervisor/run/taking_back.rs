@@ -78,7 +78,7 @@ impl Life<'_> {
                 Event::Provisioner => {
                     while let Some(reply) = self.receive()? {
                         match reply {
-                            Reply::TornDown { pods, failures } if failures.is_empty() => {
+                            Reply::TornDown { pods, failures, .. } if failures.is_empty() => {
                                 self.report.say(format!("taken back: account, binding, {pods} pods"));
                                 return Ok(());
                             }
