@@ -19,7 +19,7 @@ export SSA_RUN_DIR     = $(RUNDIR)
 export SSA_STATE_DIR   = $(STATEDIR)
 export SSA_LOG_SOCKET  = $(LOGSOCKET)
 
-.PHONY: build install demo test bench docs bed-down
+.PHONY: build install demo test soak bench docs bed-down
 
 build:
 	$(CARGO) build --release --locked
@@ -31,6 +31,8 @@ install: build
 	install -D -m 0644 examples/config.yaml $(DESTDIR)$(SYSCONFDIR)/spark-submit-as/config.yaml.example
 	sed 's#/usr/local/bin/spark-submit-as#$(BIN)#' sudoers.d/spark-submit-as \
 	  | install -m 0440 /dev/stdin $(DESTDIR)$(SYSCONFDIR)/sudoers.d/spark-submit-as
+	for unit in packaging/systemd/*; do sed 's#/usr/local/bin/spark-submit-as#$(BIN)#' $$unit \
+	  | install -D -m 0644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/} || exit 1; done
 	install -D -m 0644 man/spark-submit-as.8 $(DESTDIR)$(PREFIX)/share/man/man8/spark-submit-as.8
 	install -D -m 0644 man/spark-submit-as.yaml.5 $(DESTDIR)$(PREFIX)/share/man/man5/spark-submit-as.yaml.5
 	install -D -m 0644 packaging/completions/spark-submit-as.bash \
@@ -47,6 +49,10 @@ demo:
 
 test:
 	tests/bed/test
+
+# Everything that can be killed, broken or multiplied, at full size.
+soak:
+	tests/bed/soak
 
 bench:
 	benches/run

@@ -120,7 +120,7 @@ fn synopsis(command: &Command, above: &str, page: &mut String) {
                     format!(" [\\fB{}\\fR\\ \\fI{}\\fR]{dots}", roff(&format!("--{long}")), roff(value))
                 }
                 (None, true) => format!(" \\fB\\-\\-\\fR \\fI{}\\fR...", roff(value)),
-                (None, false) => format!(" [\\fI{}\\fR]", roff(value)),
+                (None, false) => format!(" [\\fI{}\\fR]{dots}", roff(value)),
             };
         }
         page.push('\n');
@@ -179,11 +179,97 @@ A JSON object with any of
 (an object of strings: Spark settings, which go into a file that only the end\-user can read),
 .BR stage ,
 .B arguments
-(arrays of strings). At most 1 MiB. What the command line gives must not be in the file as well; the files of
+(arrays of strings),
+.B tags
+(an object of strings). At most 1 MiB. What the command line gives must not be in the file as well; the files of
 .B \-\-stage
 and
 .B stage
-add up.
+add up, and so do different tags.
+.SH JOBS
+.BR list ,
+.B status
+and
+.B kill
+are about the calling account's own jobs on this host; root sees all. A job of somebody else's and one that does not exist have the
+same answer. Several
+.B \-\-tag
+select the jobs that have all of them.
+.B status
+without a name and a tag shows all,
+.B kill
+needs one. At most 1024 names.
+.PP
+A job is
+.BR starting ,
+.BR running ,
+.BR ending ,
+.BR ended ,
+or
+.BR dead :
+its wrapper is gone or gave up, and
+.B reap
+has not cleaned up yet.
+.B list
+leaves out those that have ended, but for
+.BR \-\-all .
+With
+.BR \-\-json ,
+.B list
+and
+.B status
+print the same array.
+.PP
+.B kill
+sends TERM to each job's wrapper, which ends the job as its caller would, and waits until it is taken back. A job whose
+wrapper is dead is taken back by
+.B kill
+itself.
+.PP
+A job has at most 16 tags. A key is 1 to 63 of [A\-Za\-z0\-9._\-], a value at most 255 bytes without control characters. Tags
+are in the record and in the audit lines.
+.SH REAP
+.B reap
+is for root itself and is meant to run every minute (spark\-submit\-as\-reap.timer, or a line for cron). It may run beside jobs, beside
+another
+.BR reap ,
+and on several hosts at once. It takes back jobs of this host whose wrapper is dead, removes from each cluster the jobs of any
+host that are overdue, forgets records older than
+.BR records.keep ,
+moves what is no record into
+.IR quarantine ,
+and removes directories of jobs that have no record and do not run.
+.PP
+A job is overdue 120 s after the end of its last token at the earliest, by the API server's clock. Of overdue jobs, one
+.B reap
+deals with 10,000 in 300 s for each cluster, and 20 s for each job.
+.PP
+It ends with 0 when nothing is left and with 224 when something stays, which the next one tries again.
+.SH AUDIT LINES
+One line of JSON each for syslog's facility authpriv: the events
+.BR job\-started ,
+.BR job\-ended ,
+.B job\-reaped
+(a dead job was taken back by
+.B reap
+or
+.BR kill ),
+and
+.B refused
+(a call ended with 205 to 211 or 227). At most 6 KiB. A log that is stuck is waited for 1 s; a job whose start cannot be logged is
+refused only with
+.BR audit.required .
+.SH ENVIRONMENT
+.TP
+.B SUDO_UID
+Names the calling account. Without it, the caller is root itself. Nothing else of the caller's environment steers this program; what a
+profile's
+.B environment.keep
+names goes on to the job.
+.TP
+.B SPARK_SUBMIT_AS_JOB
+Set for the job: its id. Leave it in the environment of what a job starts: on a host without cgroup v2 processes of a dead
+job are found by it.
 .SH FILES
 .TP
 .I /etc/spark-submit-as/config.yaml
@@ -196,17 +282,34 @@ Credentials and settings of a running job: files that only its end\-user can rea
 .TP
 .I /var/lib/spark-submit-as/scratch/JOB/
 Copies of staged files, the end\-user's own; removed when the job ends.
+.TP
+.I /var/lib/spark-submit-as/jobs/JOB/record.json
+The job's record, root's own, at most 64 KiB. The directory is locked as long as somebody works on the job.
+.TP
+.I /var/lib/spark-submit-as/quarantine/
+What
+.B reap
+found among the records and is none. To be looked at and removed by an administrator.
+.TP
+.I /dev/log
+Where audit lines go.
 .SH SIGNALS
 HUP, INT, QUIT and TERM are passed on to the job's process group once; KILL follows after
 .BR timeouts.grace .
-USR1 and USR2 are passed on. When the calling process dies, the job is ended.
+USR1 and USR2 are passed on. When the calling process dies, the job is ended, and so it is when its service account is gone from the
+cluster.
 .SH EXAMPLES
 .nf
 sudo \-n spark\-submit\-as run \-\-user alice \-\-profile per\-user \e
     \-\- \-\-class org.example.Job local:///app.jar 1000
 sudo \-n spark\-submit\-as run \-\-user alice \-\-profile per\-user \e
     \-\-stage /home/dssuser/job.py \-\- /home/dssuser/job.py
-sudo \-n spark\-submit\-as run \-\-request /home/dssuser/job.json
+sudo \-n spark\-submit\-as run \-\-request /home/dssuser/job.json \e
+    \-\-tag dag=nightly \-\-id\-file /home/dssuser/job.id
+sudo \-n spark\-submit\-as list \-\-tag dag=nightly
+sudo \-n spark\-submit\-as status \-\-json mfzwizlnpfxw43du
+sudo \-n spark\-submit\-as kill \-\-tag dag=nightly
+spark\-submit\-as reap \-\-dry\-run
 .fi
 .SH SEE ALSO
 .BR spark-submit-as.yaml (5),

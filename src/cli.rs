@@ -66,8 +66,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "PATH")]
     pub stage: Vec<PathBuf>,
 
-    /// Take user, profile, project, program, conf and arguments from a JSON file that the caller can read, so that
-    /// none of them appears on a command line
+    /// Take user, profile, project, program, conf, stage, tags and arguments from a JSON file that the caller can read,
+    /// so that none of them appears on a command line
     #[arg(long, value_name = "FILE")]
     pub request: Option<PathBuf>,
 
@@ -87,7 +87,7 @@ pub struct RunArgs {
     #[arg(long, requires = "dry_run")]
     pub json: bool,
 
-    /// Print errors only
+    /// Print errors and warnings only
     #[arg(long, short)]
     pub quiet: bool,
 
@@ -143,7 +143,7 @@ pub struct KillArgs {
     #[command(flatten)]
     pub selection: Selection,
 
-    /// Print errors only
+    /// Print errors and warnings only
     #[arg(long, short)]
     pub quiet: bool,
 }
@@ -158,6 +158,10 @@ pub struct ReapArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+
+    /// Print only what stays or was set aside
+    #[arg(long, short, conflicts_with = "json")]
+    pub quiet: bool,
 }
 
 /// `check`.

@@ -41,7 +41,7 @@ exit_codes! {
     NamespaceRefused = 208, "namespace-refused", "The namespace template gives no name that may be used.";
     ArgumentRefused = 209, "argument-refused", "A Spark argument is refused.";
     ProgramRefused = 210, "program-refused", "The Spark program or its directory is missing, or can be changed by somebody other than root.";
-    InputRefused = 211, "input-refused", "A file named by --stage or --request cannot be taken from the caller.";
+    InputRefused = 211, "input-refused", "A file named by --stage or --request cannot be taken from the caller, or that of --id-file not written as the caller.";
     LookupFailed = 212, "lookup-failed", "The account database did not answer in time, or answered with an error.";
     RunDirectory = 213, "run-directory", "The run directory cannot be made or is not safe.";
     Provisioner = 214, "provisioner", "The provisioner could not be started, died, or broke the protocol.";
@@ -54,7 +54,7 @@ exit_codes! {
     ProcessSetup = 221, "process-setup", "The job's process could not be prepared or could not become the end-user.";
     ExecFailed = 222, "exec-failed", "The Spark program could not be executed.";
     Interrupted = 223, "interrupted", "The calling process was gone before the job began.";
-    CleanupIncomplete = 224, "cleanup-incomplete", "Something is left in the cluster or on this host, and there was no job whose own end could be reported.";
+    CleanupIncomplete = 224, "cleanup-incomplete", "Something is left in the cluster or on this host, and there was no job whose own end could be reported; of `reap` also: a record was set aside.";
     CheckFailed = 225, "check-failed", "At least one check failed.";
     Internal = 226, "internal", "A fault of this program, or of the system below it.";
     NoSuchJob = 227, "no-such-job", "There is no such job among those that the caller may see.";

@@ -197,7 +197,7 @@ fn acceptance_4_the_stolen_credential_of_the_provisioner_is_worth_nothing_outsid
     }
     println!("{} ways out", table.len());
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), table.len(), wrong.join("\n"));
-    assert!(table.len() >= 45);
+    assert!(table.len() >= 200);
     assert_eq!(arena.state(), before, "something was changed");
 }
 
@@ -232,7 +232,9 @@ fn works_within_the_fence(provisioner: &Thief) {
         "get namespaces",
         "create namespaces",
         "get serviceaccounts",
+        "list serviceaccounts",
         "create serviceaccounts",
+        "patch serviceaccounts",
         "delete serviceaccounts",
         "create serviceaccounts/token",
         "create secrets",
@@ -257,14 +259,17 @@ fn works_within_the_fence(provisioner: &Thief) {
     let owner = json!({"spark-submit-as/owner": "{\"login\":\"nobody\"}"});
     let core = format!("/api/v1/namespaces/{namespace}");
     let bindings = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings");
-    let metadata = json!({"name": "ssa-job-work", "labels": {"spark-submit-as/job": "aaaaaaaaaaaaaaaa"}});
+    let metadata =
+        json!({"name": "ssa-job-aaaaaaaaaaaaaaaa", "labels": {"spark-submit-as/job": "aaaaaaaaaaaaaaaa"}});
     let new = |kind: &str, metadata: &Value| json!({"apiVersion": "v1", "kind": kind, "metadata": metadata});
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": metadata,
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "spark-submit-as-driver"},
-        "subjects": [{"kind": "ServiceAccount", "name": "ssa-job-work", "namespace": namespace}],
+        "subjects": [{"kind": "ServiceAccount", "name": "ssa-job-aaaaaaaaaaaaaaaa", "namespace": namespace}],
     });
     let token = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 600}});
+    let expiry = |text: &str| json!({"metadata": {"annotations": {"spark-submit-as/expires-at": text}}});
+    let account = format!("{core}/serviceaccounts/ssa-job-aaaaaaaaaaaaaaaa");
     let _guard = ForgottenNamespace(namespace.clone());
     let own = json!({"name": namespace, "labels": labels, "annotations": owner});
     for (method, path, body) in [
@@ -274,16 +279,25 @@ fn works_within_the_fence(provisioner: &Thief) {
         ("GET", format!("{core}/serviceaccounts/ssa-executor"), Value::Null),
         ("POST", format!("{core}/serviceaccounts"), new("ServiceAccount", &metadata)),
         ("POST", bindings.clone(), binding),
+        // The only change that the fence allows: also of an account that had no annotation.
+        ("PATCH", account.clone(), expiry("2030-01-01T00:00:00Z")),
+        ("PATCH", account.clone(), expiry("2031-12-31T23:59:59Z")),
+        ("PATCH", account, expiry("2031-12-31T23:59:59Z")),
+        (
+            "GET",
+            "/api/v1/serviceaccounts?labelSelector=spark-submit-as%2Fjob&limit=1".to_owned(),
+            Value::Null,
+        ),
         ("POST", format!("{core}/secrets"), new("Secret", &metadata)),
-        ("POST", format!("{core}/serviceaccounts/ssa-job-work/token"), token),
+        ("POST", format!("{core}/serviceaccounts/ssa-job-aaaaaaaaaaaaaaaa/token"), token),
         (
             "DELETE",
             format!("{core}/pods?labelSelector=spark-submit-as%2Fjob%3Daaaaaaaaaaaaaaaa"),
             Value::Null,
         ),
-        ("DELETE", format!("{bindings}/ssa-job-work"), Value::Null),
-        ("DELETE", format!("{core}/secrets/ssa-job-work"), Value::Null),
-        ("DELETE", format!("{core}/serviceaccounts/ssa-job-work"), Value::Null),
+        ("DELETE", format!("{bindings}/ssa-job-aaaaaaaaaaaaaaaa"), Value::Null),
+        ("DELETE", format!("{core}/secrets/ssa-job-aaaaaaaaaaaaaaaa"), Value::Null),
+        ("DELETE", format!("{core}/serviceaccounts/ssa-job-aaaaaaaaaaaaaaaa"), Value::Null),
     ] {
         let answer = provisioner.ask(method, &path, &body);
         assert!(answer.success(), "{method} {path}: {answer:?}");

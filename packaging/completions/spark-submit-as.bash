@@ -22,8 +22,20 @@ _spark__submit__as() {
             spark__submit__as,config)
                 cmd="spark__submit__as__subcmd__config"
                 ;;
+            spark__submit__as,kill)
+                cmd="spark__submit__as__subcmd__kill"
+                ;;
+            spark__submit__as,list)
+                cmd="spark__submit__as__subcmd__list"
+                ;;
+            spark__submit__as,reap)
+                cmd="spark__submit__as__subcmd__reap"
+                ;;
             spark__submit__as,run)
                 cmd="spark__submit__as__subcmd__run"
+                ;;
+            spark__submit__as,status)
+                cmd="spark__submit__as__subcmd__status"
                 ;;
             spark__submit__as__subcmd__config,schema)
                 cmd="spark__submit__as__subcmd__config__subcmd__schema"
@@ -41,7 +53,7 @@ _spark__submit__as() {
 
     case "${cmd}" in
         spark__submit__as)
-            opts="-h -V --config --help --version run check config"
+            opts="-h -V --config --help --version run list status kill reap check config"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -156,8 +168,70 @@ _spark__submit__as() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        spark__subcmd__submit__subcmd__as__subcmd__kill)
+            opts="-q -h --tag --quiet --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --tag)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        spark__subcmd__submit__subcmd__as__subcmd__list)
+            opts="-h --tag --all --json --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --tag)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        spark__subcmd__submit__subcmd__as__subcmd__reap)
+            opts="-q -h --dry-run --json --quiet --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         spark__subcmd__submit__subcmd__as__subcmd__run)
-            opts="-q -h --user --profile --project --program --stage --request --dry-run --json --quiet --config --help"
+            opts="-q -h --user --profile --project --program --stage --request --tag --id-file --dry-run --json --quiet --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -184,6 +258,36 @@ _spark__submit__as() {
                     return 0
                     ;;
                 --request)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tag)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --id-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        spark__subcmd__submit__subcmd__as__subcmd__status)
+            opts="-h --tag --json --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --tag)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

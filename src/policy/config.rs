@@ -48,7 +48,7 @@ pub struct Config {
     /// The records of jobs that have ended.
     #[serde(default)]
     pub records: Records,
-    /// The lines that go to syslog when a job starts and ends, and when one is refused.
+    /// The lines that go to syslog when a job starts and ends, and when a call is refused.
     #[serde(default)]
     pub audit: Audit,
 }
@@ -319,7 +319,7 @@ impl Default for Records {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Audit {
-    /// Refuse a job whose start cannot be logged. When false, that is warned about.
+    /// Refuse a job whose start cannot be logged. When false, that is told and the job runs.
     pub required: bool,
 }
 

@@ -1,6 +1,8 @@
 //! One request to the API server: bounded in time, size and tries.
 
+use std::cell::Cell;
 use std::io::ErrorKind;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use http::{Method, Request, StatusCode};
@@ -20,8 +22,23 @@ const MAX_BODY: usize = 4 << 20;
 const TRIES: u32 = 4;
 /// Longest obedience to a Retry-After [53].
 const MAX_PAUSE: Duration = Duration::from_secs(2);
-/// What a list is asked for as: pods are counted, not read.
+/// What a list is asked for as: nobody here reads more of an object than its metadata.
 const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+
+/// Verb and media types of a request.
+struct Form {
+    method: Method,
+    content: &'static str,
+    accept: &'static str,
+}
+
+const JSON: &str = "application/json";
+const GET: Form = Form { method: Method::GET, content: JSON, accept: JSON };
+const LIST: Form = Form { accept: METADATA_LIST, ..GET };
+const POST: Form = Form { method: Method::POST, ..GET };
+const PATCH: Form = Form { method: Method::PATCH, content: "application/merge-patch+json", accept: JSON };
+const DELETE: Form = Form { method: Method::DELETE, ..GET };
+const DELETE_LIST: Form = Form { accept: METADATA_LIST, ..DELETE };
 
 /// A client with a life.
 #[derive(Clone)]
@@ -29,6 +46,8 @@ pub struct Api {
     client: Client,
     timeouts: Timeouts,
     until: Option<Instant>,
+    /// The server's clock as it was last told, and when.
+    clock: Rc<Cell<Option<(i64, Instant)>>>,
 }
 
 /// How long a request may take.
@@ -106,7 +125,13 @@ impl Answer {
 impl Api {
     /// A client that may be used `until`.
     pub fn new(client: Client, timeouts: Timeouts, until: Option<Instant>) -> Self {
-        Self { client, timeouts, until }
+        Self { client, timeouts, until, clock: Rc::default() }
+    }
+
+    /// One that has not heard from the server yet.
+    #[cfg(test)]
+    pub fn unacquainted(&self) -> Self {
+        Self { clock: Rc::default(), ..self.clone() }
     }
 
     /// Whether its credential is good for another phase.
@@ -114,27 +139,41 @@ impl Api {
         self.until.is_none_or(|until| until > Instant::now())
     }
 
+    /// The server's clock in seconds since 1970, from its last answer and the time that has gone since. None before the
+    /// first answer.
+    pub fn now(&self) -> Option<i64> {
+        let (date, at) = self.clock.get()?;
+        date.checked_add(i64::try_from(at.elapsed().as_secs()).ok()?)
+    }
+
     /// GET.
     pub async fn get(&self, path: &str) -> Result<Answer, Fault> {
-        self.send(Method::GET, path, None::<&()>).await
+        self.send(&GET, path, None::<&()>).await
+    }
+
+    /// GET of a collection, as PartialObjectMetadataList.
+    pub async fn list(&self, path: &str) -> Result<Answer, Fault> {
+        self.send(&LIST, path, None::<&()>).await
     }
 
     /// POST.
     pub async fn post<T: Serialize>(&self, path: &str, object: &T) -> Result<Answer, Fault> {
-        self.send(Method::POST, path, Some(object)).await
+        self.send(&POST, path, Some(object)).await
+    }
+
+    /// PATCH with a JSON merge patch (RFC 7386).
+    pub async fn patch<T: Serialize>(&self, path: &str, patch: &T) -> Result<Answer, Fault> {
+        self.send(&PATCH, path, Some(patch)).await
     }
 
     /// DELETE with DeleteOptions.
     pub async fn delete<T: Serialize>(&self, path: &str, options: &T) -> Result<Answer, Fault> {
-        self.send(Method::DELETE, path, Some(options)).await
+        // Of a collection, which is what a query tells, the answer is a list.
+        let form = if path.contains('?') { &DELETE_LIST } else { &DELETE };
+        self.send(form, path, Some(options)).await
     }
 
-    async fn send<T: Serialize>(
-        &self,
-        method: Method,
-        path: &str,
-        object: Option<&T>,
-    ) -> Result<Answer, Fault> {
+    async fn send<T: Serialize>(&self, form: &Form, path: &str, object: Option<&T>) -> Result<Answer, Fault> {
         let body = match object {
             Some(object) => serde_json::to_vec(object)
                 .map_err(|error| Fault::new(ExitCode::Internal, format!("JSON: {error}")))?,
@@ -145,7 +184,7 @@ impl Api {
         for attempt in 1.. {
             let last = attempt == TRIES;
             let all = self.timeouts.connect + self.timeouts.request;
-            match tokio::time::timeout(all, self.once(&method, path, &body)).await {
+            match tokio::time::timeout(all, self.once(form, path, &body)).await {
                 // Asking again would only add to the wait.
                 Err(_) | Ok(Err(Sent::NoAnswer)) => {
                     return Err(unreachable_server(&format!(
@@ -190,29 +229,26 @@ impl Api {
         Err(unreachable_server("no answer"))
     }
 
-    async fn once(
-        &self,
-        method: &Method,
-        path: &str,
-        body: &[u8],
-    ) -> Result<(Answer, Option<Duration>), Sent> {
-        let list = *method == Method::DELETE && path.contains('?');
+    async fn once(&self, form: &Form, path: &str, body: &[u8]) -> Result<(Answer, Option<Duration>), Sent> {
         let request = Request::builder()
-            .method(method)
+            .method(&form.method)
             .uri(path)
-            .header("content-type", "application/json")
-            .header("accept", if list { METADATA_LIST } else { "application/json" })
+            .header("content-type", form.content)
+            .header("accept", form.accept)
             .body(Body::from(body.to_vec()))
             .map_err(|error| Sent::Other(Fault::new(ExitCode::Internal, error.to_string())))?;
         let response = self.client.send(request).await.map_err(sent)?;
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
         let date = header("date").and_then(http_date);
+        if let Some(date) = date {
+            self.clock.set(Some((date, Instant::now())));
+        }
         let retry_after = header("retry-after").and_then(|text| text.parse().ok()).map(Duration::from_secs);
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_BODY).collect().await.map_err(|error| {
             if error.is::<http_body_util::LengthLimitError>() {
                 let rule = format!("the API server's answer has more than {MAX_BODY} bytes");
-                Sent::Other(Fault::new(ExitCode::ClusterRefused, rule).perhaps())
+                Sent::Other(Fault::new(ExitCode::ClusterRefused, rule).perhaps().too_long())
             } else if timed_out(error.as_ref()) {
                 Sent::NoAnswer
             } else {

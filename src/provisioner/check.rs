@@ -68,7 +68,9 @@ fn needed<'a>(access: &'a ClusterAccess, namespace: &'a NamespaceWanted) -> Vec<
     let mut rights = vec![
         inside("", "namespaces", "", namespace.name.as_str(), "get"),
         inside("", "serviceaccounts", "", "", "get"),
+        inside("", "serviceaccounts", "", "", "list"),
         inside("", "serviceaccounts", "", "", "create"),
+        inside("", "serviceaccounts", "", "", "patch"),
         inside("", "serviceaccounts", "", "", "delete"),
         inside("", "serviceaccounts", "token", "", "create"),
         inside(rbac, "rolebindings", "", "", "get"),
@@ -80,14 +82,11 @@ fn needed<'a>(access: &'a ClusterAccess, namespace: &'a NamespaceWanted) -> Vec<
         inside("", "pods", "", "", "deletecollection"),
     ];
     if namespace.create {
-        rights.push(Right {
-            namespace: None,
-            group: "",
-            resource: "namespaces",
-            subresource: "",
-            name: "",
-            verb: "create",
-        });
+        let everywhere =
+            |resource, verb| Right { namespace: None, group: "", resource, subresource: "", name: "", verb };
+        rights.push(everywhere("namespaces", "create"));
+        // Jobs of hosts that are gone are looked for in namespaces that this host never heard of.
+        rights.push(everywhere("serviceaccounts", "list"));
     }
     rights
 }

@@ -23,18 +23,25 @@ pub struct Fault {
     pub code: ExitCode,
     /// Whether the request may have taken effect although it failed (an answer that was lost [54]).
     pub perhaps: bool,
+    /// Whether an answer was longer than is taken; a smaller page may fit.
+    pub too_long: bool,
     message: String,
 }
 
 impl Fault {
     /// A failure with its sentence; control characters are escaped and the length is bounded [48].
     pub fn new(code: ExitCode, message: impl AsRef<str>) -> Self {
-        Self { code, perhaps: false, message: bounded(message.as_ref()) }
+        Self { code, perhaps: false, too_long: false, message: bounded(message.as_ref()) }
     }
 
     /// The same about a request that may have taken effect.
     pub fn perhaps(self) -> Self {
         Self { perhaps: true, ..self }
+    }
+
+    /// The same about an answer that was longer than is taken.
+    pub fn too_long(self) -> Self {
+        Self { too_long: true, ..self }
     }
 
     /// The same with what was tried in front.

@@ -8,6 +8,7 @@ mod address;
 mod api;
 mod check;
 mod credential;
+mod expiry;
 mod fault;
 #[cfg(test)]
 mod faults;
@@ -16,7 +17,10 @@ mod files;
 mod login;
 mod namespace;
 mod objects;
+mod overdue;
 mod provision;
+#[cfg(test)]
+mod standin;
 mod teardown;
 mod token;
 mod wire;
@@ -130,17 +134,20 @@ impl Session {
                 }
             }
             Request::Renew(wanted) => {
-                let made = self.made.get_or_insert(wanted.made).clone();
+                let made = self.made.get_or_insert_with(|| wanted.made.clone()).clone();
+                if made.job != wanted.made.job {
+                    return Err(Fault::protocol("Renew is about another job than the one that was made"));
+                }
                 token::renew(&self.api().await?, &made, wanted.token_seconds).await
             }
             Request::TearDown(wanted) => {
                 let (pods, failures) = teardown::tear_down(&self.api().await?, &wanted).await;
-                if failures.is_empty() {
+                if failures.is_empty() && self.made.as_ref().is_some_and(|made| made.job == wanted.job) {
                     self.made = None;
                 }
                 Ok(Reply::TornDown { pods, failures })
             }
-            Request::ReapOverdue(_) => Err(Fault::protocol("not yet")),
+            Request::ReapOverdue(wanted) => overdue::reap(&self.api().await?, &wanted, &mut self.wire).await,
             Request::Check(namespace) => {
                 let api = self.api().await?;
                 Ok(Reply::Checked { lines: check::check(&api, &self.access, &namespace).await })

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 use spark_submit_as::exit::ExitCode;
 use spark_submit_as::policy::names::JobId;
 use spark_submit_as::protocol::{
-    AUTH_SECRET_KEY, EXECUTOR_ACCOUNT, JOB_LABEL, NamespaceWanted, OWNER_ANNOTATION, Provision,
+    AUTH_SECRET_KEY, EXECUTOR_ACCOUNT, EXPIRY_ANNOTATION, JOB_LABEL, NamespaceWanted, OWNER_ANNOTATION,
+    Provision,
 };
 use spark_submit_as::sys::process;
 
@@ -23,6 +24,11 @@ pub fn nonce() -> Result<String, Fault> {
     let bits = process::random::<10>()
         .map_err(|error| Fault::new(ExitCode::Internal, format!("getrandom: {error}")))?;
     Ok(JobId::from_random(bits).as_str().to_owned())
+}
+
+/// JSON pointer of the job's label in an object.
+pub fn label_pointer() -> String {
+    format!("/metadata/labels/{}", JOB_LABEL.replace('/', "~1"))
 }
 
 /// Path of a collection: serviceaccounts, secrets and pods are v1, rolebindings are RBAC's.
@@ -54,9 +60,11 @@ pub fn executor_account() -> Value {
     })
 }
 
-/// The job's account. Everything else of the job is owned by it.
-pub fn account(wanted: &Provision, nonce: &str) -> Value {
+/// The job's account. Everything else of the job is owned by it. Without `expires_at`, the annotation comes with the token.
+pub fn account(wanted: &Provision, nonce: &str, expires_at: Option<String>) -> Value {
     let mut annotations = wanted.annotations.clone();
+    annotations.remove(EXPIRY_ANNOTATION);
+    annotations.extend(expires_at.map(|text| (EXPIRY_ANNOTATION.to_owned(), text)));
     annotations.insert(NONCE_ANNOTATION.to_owned(), nonce.to_owned());
     json!({
         "apiVersion": "v1",
@@ -124,6 +132,25 @@ pub fn token_request(seconds: u64, account_uid: Option<&str>) -> Value {
         "kind": "TokenRequest",
         "metadata": metadata,
         "spec": {"expirationSeconds": seconds},
+    })
+}
+
+/// Merge patch of an account's expiry. A uid that is not the account's is refused: `metadata.uid` cannot be changed.
+pub fn expiry_patch(expires_at: &str, account_uid: Option<&str>) -> Value {
+    let mut metadata = json!({"annotations": {EXPIRY_ANNOTATION: expires_at}});
+    if let (Some(uid), Some(metadata)) = (account_uid, metadata.as_object_mut()) {
+        metadata.insert("uid".into(), uid.into());
+    }
+    json!({"metadata": metadata})
+}
+
+/// v1 DeleteOptions for an object that nobody has changed since it was looked at.
+pub fn delete_unchanged(uid: &str, resource_version: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "DeleteOptions",
+        "propagationPolicy": "Background",
+        "preconditions": {"uid": uid, "resourceVersion": resource_version},
     })
 }
 

@@ -5,14 +5,14 @@
 use http::StatusCode;
 use serde_json::Value;
 use spark_submit_as::exit::ExitCode;
-use spark_submit_as::protocol::{ClusterAccess, JOB_LABEL, Kind, Provision, Reply, TearDown};
+use spark_submit_as::protocol::{ClusterAccess, Kind, Provision, Reply, TearDown};
 
 use crate::api::Api;
 use crate::credential::Credential;
 use crate::fault::Fault;
 use crate::objects;
 use crate::wire::Wire;
-use crate::{address, fence, namespace, token};
+use crate::{address, expiry, fence, namespace, token};
 
 /// Makes everything. `made` says from the first request on that may have made something what is to be taken back.
 pub async fn provision(
@@ -43,7 +43,8 @@ pub async fn provision(
         seconds: 0,
     };
     let nonce = objects::nonce()?;
-    let account = objects::account(wanted, &nonce);
+    let covered = expiry::covered(api, wanted.token_seconds);
+    let account = objects::account(wanted, &nonce, covered.and_then(expiry::text));
     *made = Some(job.clone());
     let account_uid = match create(api, "serviceaccounts", namespace, &account).await {
         Ok(uid) => uid,
@@ -72,7 +73,12 @@ pub async fn provision(
         created(wire, Kind::Secret, &name, &uid).await?;
         go_on(wire)?;
     }
-    let granted = token::request(api, namespace, &name, Some(&account_uid), wanted.token_seconds).await?;
+    let account = expiry::Account { namespace, job: &wanted.job, uid: Some(&account_uid) };
+    let gone = || Fault::new(ExitCode::TokenRefused, format!("{name} is gone before it had a token"));
+    let granted = token::request(api, &account, wanted.token_seconds).await?.ok_or_else(gone)?;
+    if covered.is_none_or(|end| granted.expires_at > end) {
+        expiry::postpone(api, &account, granted.expires_at).await?.ok_or_else(gone)?;
+    }
     Ok(Reply::Provisioned {
         server: credential.server.clone(),
         certificate_authority_data: credential.certificate_authority_data.clone(),
@@ -140,8 +146,7 @@ async fn create(api: &Api, resource: &str, namespace: &str, object: &Value) -> R
         if resource == "serviceaccounts" {
             answer = api.get(&path).await?;
             let found: Value = answer.success("get serviceaccounts")?.object()?;
-            let ours =
-                [objects::nonce_pointer(), format!("/metadata/labels/{}", JOB_LABEL.replace('/', "~1"))];
+            let ours = [objects::nonce_pointer(), objects::label_pointer()];
             return match ours.iter().all(|at| found.pointer(at) == object.pointer(at)) {
                 true => about(&found, name, namespace),
                 false => Err(taken(name)),

@@ -18,6 +18,9 @@ use crate::provision::text;
 const POD_GRACE: u64 = 1;
 /// Pods deleted by one request.
 const BATCH: u32 = 250;
+/// Kind and resource.
+const BINDING: (&str, &str) = ("RoleBinding", "rolebindings");
+const ACCOUNT: (&str, &str) = ("ServiceAccount", "serviceaccounts");
 /// Longest pause between two looks.
 const MAX_PAUSE: Duration = Duration::from_millis(500);
 
@@ -29,58 +32,63 @@ pub async fn tear_down(api: &Api, wanted: &TearDown) -> (u32, Vec<String>) {
     let _ = within(share(deadline, 4), sweep(api, wanted, View::Cached, &mut pods)).await;
     let mut failures = objects(api, wanted, deadline).await;
     // From here on nobody can make another pod of this job.
+    failures.extend(sweep_all(api, wanted, deadline, &mut pods).await.err());
+    (u32::try_from(pods.len()).unwrap_or(u32::MAX), failures)
+}
+
+/// Deletes the RoleBinding of a job whose account was just deleted.
+pub async fn binding(api: &Api, wanted: &TearDown, deadline: Instant) -> Result<(), String> {
+    remove(api, wanted, BINDING, wanted.binding_uid.as_deref(), deadline).await
+}
+
+/// Sweeps the pods of a job whose account and RoleBinding are gone.
+pub async fn pods(api: &Api, wanted: &TearDown, deadline: Instant) -> Result<(), String> {
+    sweep_all(api, wanted, deadline, &mut BTreeSet::new()).await
+}
+
+/// Sweeps until no pod of the job is left.
+async fn sweep_all(
+    api: &Api,
+    wanted: &TearDown,
+    deadline: Instant,
+    pods: &mut BTreeSet<String>,
+) -> Result<(), String> {
     let mut pause = Duration::from_millis(20);
     loop {
-        let swept = within(deadline, sweep(api, wanted, View::Current, &mut pods)).await;
+        let swept = within(deadline, sweep(api, wanted, View::Current, pods)).await;
         let problem = match swept.unwrap_or_else(|| Err(Swept::Unreachable(no_time(wanted)))) {
-            Ok(0) => break,
+            Ok(0) => return Ok(()),
             Ok(left) => {
                 format!("{left} pods of job {} in {} do not end", wanted.job, wanted.namespace)
             }
             // A right that is missing does not come by waiting.
-            Err(Swept::Refused(problem)) => {
-                failures.push(problem);
-                break;
-            }
+            Err(Swept::Refused(problem)) => return Err(problem),
             Err(Swept::Unreachable(problem)) => problem,
         };
         if Instant::now() + pause >= deadline {
-            failures.push(problem);
-            break;
+            return Err(problem);
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(MAX_PAUSE);
     }
-    (u32::try_from(pods.len()).unwrap_or(u32::MAX), failures)
 }
 
 /// Deletes the RoleBinding and the account; what they own is removed by the cluster. Every failure is told, and none
 /// keeps the other from being tried [85].
 pub async fn objects(api: &Api, wanted: &TearDown, deadline: Instant) -> Vec<String> {
-    let mut failures = Vec::new();
-    for (what, resource, uid, parts) in [
-        ("RoleBinding", "rolebindings", &wanted.binding_uid, 2),
-        ("ServiceAccount", "serviceaccounts", &wanted.account_uid, 1),
-    ] {
-        if let Err(problem) = remove(api, wanted, resource, uid.as_deref(), share(deadline, parts)).await {
-            failures.push(bounded(&format!(
-                "{what} {}/{}: {problem}",
-                wanted.namespace,
-                wanted.job.object_name()
-            )));
-        }
-    }
-    failures
+    let binding = remove(api, wanted, BINDING, wanted.binding_uid.as_deref(), share(deadline, 2)).await;
+    let account = remove(api, wanted, ACCOUNT, wanted.account_uid.as_deref(), deadline).await;
+    binding.err().into_iter().chain(account.err()).collect()
 }
 
 /// One of `parts` equal parts of the time until `deadline`, so that what hangs leaves some for the rest.
-fn share(deadline: Instant, parts: u32) -> Instant {
+pub fn share(deadline: Instant, parts: u32) -> Instant {
     let now = Instant::now();
     now + deadline.saturating_duration_since(now) / parts
 }
 
 /// What was asked for, if it is there in time.
-async fn within<T>(deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
+pub async fn within<T>(deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout_at(deadline.into(), work).await.ok()
 }
 
@@ -157,22 +165,36 @@ async fn sweep(
     }
 }
 
-fn said(answer: &Answer) -> String {
+/// What the server answered instead of what was hoped for.
+pub fn said(answer: &Answer) -> String {
     format!("the API server answered {}: {}", answer.status.as_u16(), answer.message())
 }
 
+/// Deletes one object of the job's, until it is gone or the time is over.
 async fn remove(
     api: &Api,
     wanted: &TearDown,
-    resource: &str,
+    (kind, resource): (&str, &str),
     uid: Option<&str>,
     deadline: Instant,
 ) -> Result<(), String> {
     let name = wanted.job.object_name();
     let path = format!("{}/{name}", objects::collection(resource, wanted.namespace.as_str()));
+    removed(api, wanted, &path, uid, deadline)
+        .await
+        .map_err(|problem| bounded(&format!("{kind} {}/{name}: {problem}", wanted.namespace)))
+}
+
+async fn removed(
+    api: &Api,
+    wanted: &TearDown,
+    path: &str,
+    uid: Option<&str>,
+    deadline: Instant,
+) -> Result<(), String> {
     let mut pause = Duration::from_millis(100);
     loop {
-        let transient = match within(deadline, try_remove(api, wanted, &path, uid)).await {
+        let transient = match within(deadline, try_remove(api, wanted, path, uid)).await {
             None => return Err("the API server did not answer in time".to_owned()),
             Some(Ok(answer)) => match answer.status {
                 StatusCode::NOT_FOUND => return Ok(()),
@@ -212,8 +234,7 @@ async fn try_remove(api: &Api, wanted: &TearDown, path: &str, uid: Option<&str>)
         return Ok(answer);
     }
     let found: Value = answer.object().map_err(Removed::Failed)?;
-    let label = format!("/metadata/labels/{}", JOB_LABEL.replace('/', "~1"));
-    if text(&found, &label) != wanted.job.as_str() {
+    if text(&found, &objects::label_pointer()) != wanted.job.as_str() {
         return Err(Removed::Foreign);
     }
     let uid = text(&found, "/metadata/uid");

@@ -5,7 +5,8 @@ use spark_submit_as::exit::ExitCode;
 use spark_submit_as::policy::token::Token;
 use spark_submit_as::protocol::{Reply, TearDown, WireToken};
 
-use crate::api::Api;
+use crate::api::{Answer, Api};
+use crate::expiry::{self, Account};
 use crate::fault::{Fault, hide};
 use crate::objects;
 use crate::provision::text;
@@ -23,10 +24,33 @@ pub struct Granted {
     pub granted_at: i64,
 }
 
-/// A fresh token for a job's account.
+/// A later expiry and a fresh token for a job's account, in this order.
 pub async fn renew(api: &Api, made: &TearDown, seconds: u64) -> Result<Reply, Fault> {
-    let name = made.job.object_name();
-    let granted = request(api, made.namespace.as_str(), &name, made.account_uid.as_deref(), seconds).await?;
+    let known =
+        Account { namespace: made.namespace.as_str(), job: &made.job, uid: made.account_uid.as_deref() };
+    let mut uid = made.account_uid.clone();
+    if uid.is_none() || api.now().is_none() {
+        // A provisioner that did not make the account learns here what it does not know: the uid, the server's time.
+        uid = expiry::look(api, &known).await?;
+        if uid.is_none() {
+            return Ok(Reply::AccountGone);
+        }
+    }
+    let account = Account { uid: uid.as_deref(), ..known };
+    let covered = expiry::covered(api, seconds);
+    if let Some(end) = covered
+        && expiry::postpone(api, &account, end).await?.is_none()
+    {
+        return Ok(Reply::AccountGone);
+    }
+    let Some(granted) = request(api, &account, seconds).await? else {
+        return Ok(Reply::AccountGone);
+    };
+    if covered.is_none_or(|end| granted.expires_at > end)
+        && expiry::postpone(api, &account, granted.expires_at).await?.is_none()
+    {
+        return Ok(Reply::AccountGone);
+    }
     Ok(Reply::Renewed {
         token: granted.token,
         expires_at: granted.expires_at,
@@ -34,18 +58,20 @@ pub async fn renew(api: &Api, made: &TearDown, seconds: u64) -> Result<Reply, Fa
     })
 }
 
-/// Asks for a token; with the account's uid, so that none is granted for another account of the same name.
-pub async fn request(
-    api: &Api,
-    namespace: &str,
-    name: &str,
-    uid: Option<&str>,
-    seconds: u64,
-) -> Result<Granted, Fault> {
-    let path = format!("{}/{name}/token", objects::collection("serviceaccounts", namespace));
+/// Asks for a token; with the account's uid, so that none is granted for another account of the same name. None when the
+/// account is not there.
+pub async fn request(api: &Api, account: &Account<'_>, seconds: u64) -> Result<Option<Granted>, Fault> {
     let seconds = if seconds == OLD_CLIENTS_LIFE { seconds - 1 } else { seconds };
-    let wanted = objects::token_request(seconds, uid);
-    let answer = api.post(&path, &wanted).await?.success("create serviceaccounts/token")?;
+    let wanted = objects::token_request(seconds, account.uid);
+    let answer = api.post(&format!("{}/token", account.path()), &wanted).await?;
+    match expiry::there(api, account, answer, "create serviceaccounts/token").await? {
+        Some(answer) => granted(&answer, account).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// What was granted, if it is what was asked for.
+fn granted(answer: &Answer, account: &Account<'_>) -> Result<Granted, Fault> {
     let date = answer.date;
     let granted: Value = answer.object()?;
     let refused = |rule: &str| Fault::new(ExitCode::TokenRefused, format!("the cluster granted {rule}"));
@@ -53,7 +79,9 @@ pub async fn request(
     let token = text(&granted, "/status/token");
     hide(token);
     let token = Token::new(token.to_owned()).ok_or_else(|| refused("no token"))?;
-    if text(&granted, "/metadata/name") != name || text(&granted, "/metadata/namespace") != namespace {
+    if text(&granted, "/metadata/name") != account.job.object_name()
+        || text(&granted, "/metadata/namespace") != account.namespace
+    {
         return Err(refused("a token of another account"));
     }
     let expires_at = time("/status/expirationTimestamp").ok_or_else(|| refused("a token without an end"))?;

@@ -73,7 +73,7 @@ pub fn redacted(words: &[OsString]) -> Vec<String> {
             (false, None) => escaped(bytes),
         };
         // "--db-password hunter2": an option of the application, whose value is the next word.
-        secret_follows = !secret_follows && bytes.starts_with(b"-") && is_secret_name(shown_part);
+        secret_follows = bytes.starts_with(b"-") && is_secret_name(shown_part);
         total += text.len();
         if total > MAX_TOTAL {
             shown.push(format!("… ({} more words)", words.len() - index));

@@ -8,32 +8,30 @@ use serde_json::{Map, Value, json};
 
 use super::keys::EXECUTOR_CONTAINER;
 use crate::exit::ExitCode;
+use crate::policy::config::Reader;
 use crate::policy::names::JobId;
 use crate::protocol::{EXECUTOR_ACCOUNT, JOB_LABEL};
 
 /// Largest template of an administrator.
 pub const MAX_BYTES: usize = 256 * 1024;
-/// Deepest nesting of one.
-pub const MAX_DEPTH: usize = 32;
 /// Most values in one, aliases counted as often as they are used.
 pub const MAX_VALUES: usize = 16 * 1024;
 
 /// Why an administrator's template cannot be used. Its text is not repeated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
-    /// Larger, deeper or with more values than is taken.
+    /// Larger or with more values than is taken.
     #[error(
-        "the executor pod template is too large: at most {MAX_BYTES} bytes, {MAX_DEPTH} levels and {MAX_VALUES} \
-         values are taken"
+        "the executor pod template is too large: at most {MAX_BYTES} bytes and {MAX_VALUES} values are taken"
     )]
     TooLarge,
-    /// Not YAML, or not one document with text as keys.
-    #[error(
-        "line {line} of the executor pod template is not valid YAML, or the file is not a single document"
-    )]
+    /// Not one YAML document within the bounds of the configuration's.
+    #[error("line {line} of the executor pod template: {rule}")]
     NotYaml {
         /// Line, from 1; 0 when unknown.
         line: usize,
+        /// The rule that is broken.
+        rule: String,
     },
     /// Not a v1 Pod.
     #[error("the executor pod template is not a Pod: it needs apiVersion v1 and kind Pod")]
@@ -118,11 +116,14 @@ fn read(text: &[u8]) -> Result<Map<String, Value>, TemplateError> {
     if text.len() > MAX_BYTES {
         return Err(TemplateError::TooLarge);
     }
+    // Before a tree is made of it: an anchor of n nodes and m aliases would become n × m nodes in memory [7].
+    Reader::new(text).map_err(|error| TemplateError::NotYaml { line: error.line, rule: error.rule })?;
     let pod: Value = serde_yaml::from_slice(text).map_err(|error| TemplateError::NotYaml {
         line: error.location().map_or(0, |location| location.line()),
+        rule: "this is not what JSON can hold".into(),
     })?;
     let mut values = MAX_VALUES;
-    if !fits(&pod, MAX_DEPTH, &mut values) {
+    if !fits(&pod, &mut values) {
         return Err(TemplateError::TooLarge);
     }
     match pod {
@@ -135,12 +136,12 @@ fn read(text: &[u8]) -> Result<Map<String, Value>, TemplateError> {
     }
 }
 
-fn fits(value: &Value, depth: usize, values: &mut usize) -> bool {
-    let (Some(depth), Some(left)) = (depth.checked_sub(1), values.checked_sub(1)) else { return false };
+fn fits(value: &Value, values: &mut usize) -> bool {
+    let Some(left) = values.checked_sub(1) else { return false };
     *values = left;
     match value {
-        Value::Array(list) => list.iter().all(|value| fits(value, depth, values)),
-        Value::Object(map) => map.values().all(|value| fits(value, depth, values)),
+        Value::Array(list) => list.iter().all(|value| fits(value, values)),
+        Value::Object(map) => map.values().all(|value| fits(value, values)),
         _ => true,
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Failure, load};
 use crate::exit::ExitCode;
-use crate::policy::config::{Config, parse};
+use crate::policy::config::Config;
 
 /// Largest file that `config validate` reads, in bytes.
 const LIMIT: u64 = 1 << 20;
@@ -42,7 +42,7 @@ pub fn validate_draft(path: &Path) -> Result<String, Failure> {
     let mut text = Vec::new();
     std::io::Read::read_to_end(&mut std::io::Read::take(file, LIMIT + 1), &mut text)
         .map_err(|error| invalid(error.to_string()))?;
-    parse(&text).map_err(|error| invalid(error.to_string()))?;
+    load::accepted(&text).map_err(invalid)?;
     Ok(format!("{}: accepted; owner and mode are looked at where it is installed", path.display()))
 }
 

@@ -26,6 +26,9 @@ use crate::protocol::{ReapOverdue, Reply, Request, TearDown};
 /// How long processes may take to die from KILL.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
+const NOT_ENDED: &str =
+    "processes of the job do not end, not even by KILL: they wait for the system (a hung file system?)";
+
 /// What is needed to take back dead jobs, one after the other.
 pub struct Cleaner<'a> {
     config: &'a Config,
@@ -151,17 +154,21 @@ fn end_processes(record: &Record) -> Result<(), Failure> {
     if proc::end_marked(&record.job, record.uid, deadline) {
         Ok(())
     } else {
-        Err(Failure::new(
-            ExitCode::CleanupIncomplete,
-            "processes of the job do not end, not even by KILL: they wait for the system (a hung file system?)",
-        ))
+        Err(Failure::new(ExitCode::CleanupIncomplete, NOT_ENDED))
     }
 }
 
-/// Removes the directories of a dead job; every failure. Without a record, the scratch directory's owner is believed: it
-/// lies in a directory of root's, and is emptied with its owner's rights alone.
+/// Removes the directories of a dead job; every failure. Without a record, their owners are believed, because they lie in
+/// directories of root's: processes of the end-user's are ended too, and scratch is emptied with its owner's rights alone.
 pub fn remove_files(job: &JobId, record: Option<&Record>, patience: Duration) -> Vec<String> {
     let mut failures = Vec::new();
+    let directory = RunDirectory::of_dead(job);
+    if let (None, Ok(Some(directory))) = (record, &directory)
+        && let Some(uid) = directory.end_user()
+        && !proc::end_marked(job, uid, Instant::now() + KILL_PATIENCE)
+    {
+        failures.push(NOT_ENDED.to_owned());
+    }
     match ScratchDirectory::of_dead(job) {
         Ok(None) => {}
         Ok(Some((scratch, 0, _))) => {
@@ -178,7 +185,7 @@ pub fn remove_files(job: &JobId, record: Option<&Record>, patience: Duration) ->
         )),
         Err(failure) => failures.push(failure.message),
     }
-    match RunDirectory::of_dead(job) {
+    match directory {
         Ok(None) => {}
         Ok(Some(directory)) => failures.extend(directory.remove().err().map(|failure| failure.message)),
         Err(failure) => failures.push(failure.message),

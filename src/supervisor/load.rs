@@ -5,6 +5,7 @@ use std::path::Path;
 use super::Failure;
 use crate::exit::ExitCode;
 use crate::policy::config::{Config, parse};
+use crate::spark;
 use crate::sys::trusted::{self, Links, TrustError};
 
 /// Largest file in bytes.
@@ -16,8 +17,20 @@ const LIMIT: u64 = 1 << 20;
 /// [`ExitCode::ConfigUntrusted`], [`ExitCode::ConfigInvalid`].
 pub fn config(path: &Path) -> Result<Config, Failure> {
     let text = bytes(path)?;
-    parse(&text)
-        .map_err(|error| Failure::new(ExitCode::ConfigInvalid, format!("{}: {error}", path.display())))
+    accepted(&text)
+        .map_err(|rule| Failure::new(ExitCode::ConfigInvalid, format!("{}: {rule}", path.display())))
+}
+
+/// The configuration in a text, Spark's keys included; or the rule that it breaks.
+///
+/// # Errors
+/// The rule, with its place.
+pub fn accepted(text: &[u8]) -> Result<Config, String> {
+    let config = parse(text).map_err(|error| error.to_string())?;
+    for (name, profile) in &config.profiles {
+        spark::check_profile(&profile.spark).map_err(|error| format!("profiles.{name}.spark: {error}"))?;
+    }
+    Ok(config)
 }
 
 /// Reads a root-owned file whole.

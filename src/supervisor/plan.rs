@@ -186,8 +186,6 @@ pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Pl
     let namespace = namespace(config, profile, &variables)?;
 
     let argument = |error: spark::ArgumentError| Failure::new(error.code(), error.to_string());
-    spark::check_profile(&profile.spark)
-        .map_err(|error| Failure::new(ExitCode::ConfigInvalid, format!("the profile's `spark`: {error}")))?;
     let (program, defaults, version) = spark_directory(profile, wanted.program)?;
     let arguments = spark::parse(wanted.program, &wanted.arguments, version).map_err(argument)?;
     spark::check_arguments(&arguments, &namespace.name).map_err(argument)?;

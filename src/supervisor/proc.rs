@@ -73,7 +73,8 @@ pub struct Stat {
 /// Reads it; none when there is no such process.
 #[must_use]
 pub fn stat(pid: Pid) -> Option<Stat> {
-    parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    // A process may give itself a name that is no UTF-8.
+    parse_stat(&String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/stat")).ok()?))
 }
 
 /// The text of `stat`: the command's name is in parentheses and may hold any character, `)` included.
@@ -142,7 +143,8 @@ fn has_ended(pidfd: &impl AsFd) -> bool {
 
 /// Whether all its uids are this one (`status`, line `Uid:`).
 fn owned_by(pid: Pid, uid: u32) -> bool {
-    let Ok(text) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { return false };
+    let Ok(text) = std::fs::read(format!("/proc/{pid}/status")) else { return false };
+    let text = String::from_utf8_lossy(&text);
     let uids = text.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
     let mut uids = uids.split_ascii_whitespace().map(str::parse::<u32>).peekable();
     uids.peek().is_some() && uids.all(|found| found == Ok(uid))
@@ -167,6 +169,28 @@ mod tests {
         assert_eq!(parse_stat(&format!("99 (a) Z 1 (b){tail}")), expected);
         assert_eq!(parse_stat("99 (sh) S"), None);
         assert_eq!(parse_stat(""), None);
+    }
+
+    #[test]
+    fn checklist_80_a_process_does_not_hide_behind_its_name() {
+        // The main thread's name is what /proc/PID/stat and status tell.
+        let mut child = std::process::Command::new("/bin/sh")
+            .args(["-c", "printf '\\377\\376)' > /proc/self/comm 2> /dev/null; printf '\\377\\376)' > /proc/$$/comm; echo; exec 1>&-; read x"])
+            .env(JOB_VARIABLE, "abcdefghijklmnop")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("sh");
+        let mut line = [0];
+        child.stdout.take().expect("stdout").read_exact(&mut line).expect("renamed");
+        let pid = Pid::from_raw(i32::try_from(child.id()).expect("pid"));
+        let name = std::fs::read(format!("/proc/{pid}/comm")).expect("comm");
+        assert!(std::str::from_utf8(&name).is_err(), "the name did not change: {name:?}");
+        assert!(stat(pid).is_some_and(|stat| stat.parent == nix::unistd::getpid().as_raw()));
+        let job = JobId::new("abcdefghijklmnop").expect("job");
+        let uid = nix::unistd::getuid().as_raw();
+        std::thread::spawn(move || child.wait()); // or it would stay as a zombie, which cannot be killed again
+        assert!(end_marked(&job, uid, Instant::now() + Duration::from_secs(10)));
     }
 
     #[test]

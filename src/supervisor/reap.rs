@@ -33,6 +33,14 @@ struct Seen {
     stays: bool,
 }
 
+impl Seen {
+    fn lives(&mut self, job: &JobId) {
+        if self.live.len() < MAX_SPARED {
+            self.live.push(job.clone());
+        }
+    }
+}
+
 /// Takes back.
 ///
 /// # Errors
@@ -42,7 +50,7 @@ pub fn reap(config: &Config, args: &ReapArgs) -> Result<Outcome, Failure> {
     let provisioner = cluster::provisioner(config)?;
     let mut cleaner = Cleaner::new(config, &provisioner)?;
     let journal = Journal::open()?;
-    let mut output = Output::new(args.json);
+    let mut output = Output::new(args.json, args.quiet);
     let mut seen = Seen::default();
     output.begin(Section::Jobs);
     for found in journal.entries()? {
@@ -98,9 +106,7 @@ fn look_at(
 ) -> Result<Option<Value>, Failure> {
     let Some(entry) = journal.take(job)? else {
         // Somebody works on it: its `run`, or another reap.
-        if seen.live.len() < MAX_SPARED {
-            seen.live.push(job.clone());
-        }
+        seen.lives(job);
         return Ok(None);
     };
     let mut record = match entry.read() {
@@ -121,7 +127,7 @@ fn look_at(
         }
     };
     if record.supervisor.lives() {
-        seen.live.push(job.clone());
+        seen.lives(job);
         return Ok(None);
     }
     if record.phase == Phase::Ended {
@@ -162,7 +168,9 @@ fn set_aside(journal: &Journal, name: &std::ffi::OsStr, why: &str, args: &ReapAr
     }
     match journal.quarantine(name) {
         Ok(path) => {
-            seen.quarantined.push(format!("{shown} {why}; moved to {}", escaped(&path.to_string_lossy())))
+            // Told once, and by the exit status: it is out of the way from now on.
+            seen.stays = true;
+            seen.quarantined.push(format!("{shown} {why}; moved to {}", escaped(&path.to_string_lossy())));
         }
         Err(failure) => seen.failures.push(failure.message),
     }

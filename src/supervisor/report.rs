@@ -57,7 +57,7 @@ fn writable(fd: BorrowedFd<'_>) -> bool {
         && fds.iter().all(|fd| fd.revents().is_some_and(|events| events.contains(PollFlags::POLLOUT)))
 }
 
-/// Bounded text without control characters (CVE-2023-28486).
+/// Bounded text without control and invisible characters (CVE-2023-28486).
 #[must_use]
 pub fn escaped(text: &str) -> String {
     let mut out = String::new();
@@ -66,7 +66,11 @@ pub fn escaped(text: &str) -> String {
             out.push_str("...");
             break;
         }
-        if character.is_control() { out.extend(character.escape_default()) } else { out.push(character) }
+        match character {
+            '\'' | '"' | '\\' => out.push(character),
+            // Controls, and what is invisible or turns the line around (U+202E).
+            other => out.extend(other.escape_debug()),
+        }
     }
     out
 }
@@ -76,6 +80,7 @@ mod tests {
     #[test]
     fn checklist_48_lines_are_escaped_and_bounded() {
         assert_eq!(super::escaped("a\nb\x1b[0m%n"), "a\\nb\\u{1b}[0m%n");
+        assert_eq!(super::escaped("a\u{202e}b\u{2028}'\"\\é"), "a\\u{202e}b\\u{2028}'\"\\é");
         assert!(super::escaped(&"x".repeat(1 << 20)).len() < 4096);
     }
 }

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag, openat, renameat};
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, renameat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
+use nix::sys::stat::{Mode, fchmod, fstat, fstatat, mkdirat};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 
@@ -132,6 +132,13 @@ impl RunDirectory {
             let _ = unlinkat(self.fd(), fresh.as_str(), UnlinkatFlags::NoRemoveDir);
             failed(self.path_of(name).display())(error)
         })
+    }
+
+    /// The end-user, as the owner of the kubeconfig in it; none before that is there.
+    #[must_use]
+    pub fn end_user(&self) -> Option<u32> {
+        let stat = fstatat(self.fd(), "kubeconfig", AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+        (stat.st_uid != 0).then_some(stat.st_uid)
     }
 
     fn fd(&self) -> &OwnedFd {

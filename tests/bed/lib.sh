@@ -166,7 +166,8 @@ faults_up() {
   install -D -m 0755 "$BED_TOP/target/debug/spark-submit-as-provisioner" \
     "$FAULTS_PREFIX/libexec/spark-submit-as-provisioner"
   install -d -m 0755 "$FAULTS_ETC/spark-submit-as" "$FAULTS_RUN"
-  sed "s#/usr/local/bin/spark-submit-as#$FAULTS_PREFIX/bin/spark-submit-as#" "$BED_TOP/sudoers.d/spark-submit-as" |
+  sed "s#/usr/local/bin/spark-submit-as#$FAULTS_PREFIX/bin/spark-submit-as#; s#SPARK_SUBMIT_AS#&_FAULTS#" \
+    "$BED_TOP/sudoers.d/spark-submit-as" |
     install -m 0440 /dev/stdin "$FAULTS_SUDOERS"
   visudo -cqf "$FAULTS_SUDOERS" || die "the sudoers file is refused by visudo"
   umask 022

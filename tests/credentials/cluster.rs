@@ -92,7 +92,11 @@ impl Thief {
     }
 
     pub fn ask(&self, method: &str, path: &str, body: &Value) -> Answer {
-        let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        let (method, kind) = match method {
+            "PATCH" => ("PATCH", "application/merge-patch+json"),
+            "APPLY" => ("PATCH", "application/apply-patch+yaml"),
+            _ => (method, "application/json"),
+        };
         let mut curl = Command::new("curl")
             .args(["-sk", "--max-time", "20", "-w", "\n%{http_code}", "-X", method, "-H"])
             .arg(format!("Content-Type: {kind}"))

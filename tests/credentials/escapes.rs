@@ -35,6 +35,9 @@ pub struct Arena {
     _guards: (TestObject, TestNamespace, TestNamespace),
 }
 
+const EXPIRY: &str = "spark-submit-as/expires-at";
+const JOB: &str = "spark-submit-as/job";
+const OF_A_JOB: &str = "ssa-job-aaaaaaaaaaaaaaaa";
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// A pod that no node ever gets.
@@ -51,6 +54,17 @@ fn pod(name: &str, namespace: &str, labels: &Value) -> Value {
 
 fn account(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}})
+}
+
+/// The account of a job, as the provisioner makes it.
+fn of_a_job(namespace: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ServiceAccount", "automountServiceAccountToken": false,
+        "metadata": {
+            "name": OF_A_JOB, "namespace": namespace, "labels": {JOB: "aaaaaaaaaaaaaaaa"},
+            "annotations": {"spark-submit-as/login": "alice", EXPIRY: "2030-01-01T00:00:00Z"},
+        },
+    })
 }
 
 fn secret(name: &str) -> Value {
@@ -96,6 +110,8 @@ impl Arena {
                 json!({"apiVersion": format!("{RBAC}/v1"), "kind": "Role", "rules": [],
                        "metadata": {"name": "spark-submit-as-driver", "namespace": namespace}}),
             ];
+            // A job's account as the provisioner makes it, so that its expiry may be moved.
+            items.push(of_a_job(namespace));
             for name in ["ssa-job-victim", "other"] {
                 let objects = [
                     account(name),
@@ -195,13 +211,98 @@ impl Arena {
         }
         let victim = format!("{path}/ssa-job-victim");
         table.put(Stop::Both, "replace an account", &victim, account("ssa-job-victim"));
-        table.patch(Stop::Both, "patch an account", &victim, json!({"secrets": [{"name": "other"}]}));
+        self.changes_of_accounts(table);
         table.delete(Stop::Both, "delete all accounts", &path);
         table.delete(
             Stop::Both,
             "delete all accounts of kube-system",
             "/api/v1/namespaces/kube-system/serviceaccounts",
         );
+    }
+
+    /// What a right to patch accounts must not be good for: only the expiry of a job's account may be moved.
+    fn changes_of_accounts(&self, table: &mut Table) {
+        let at = |namespace: &str| format!("/api/v1/namespaces/{namespace}/serviceaccounts");
+        let own = format!("{}/{OF_A_JOB}", at(&self.managed));
+        let expiry = json!({"annotations": {EXPIRY: "2031-01-01T00:00:00Z"}});
+        let moved = json!({"metadata": expiry});
+        let owner =
+            json!({"apiVersion": "v1", "kind": "ServiceAccount", "name": "other", "uid": "00000000-0000"});
+        for (what, metadata) in [
+            ("a label", json!({"labels": {"x": "y"}})),
+            ("the job's label", json!({"labels": {JOB: "bbbbbbbbbbbbbbbb"}})),
+            ("no job's label", json!({"labels": {JOB: null}})),
+            ("no labels", json!({"labels": null})),
+            ("another annotation", json!({"annotations": {"x": "y"}})),
+            ("a job's other annotation", json!({"annotations": {"spark-submit-as/login": "root"}})),
+            ("an annotation less", json!({"annotations": {"spark-submit-as/login": null}})),
+            (
+                "the annotation of a mountable secret",
+                json!({"annotations": {"kubernetes.io/enforce-mountable-secrets": "true"}}),
+            ),
+            ("no expiry", json!({"annotations": {EXPIRY: null}})),
+            ("no annotations", json!({"annotations": null})),
+            ("an expiry that is no time", json!({"annotations": {EXPIRY: "never"}})),
+            (
+                "an expiry with something after it",
+                json!({"annotations": {EXPIRY: "2031-01-01T00:00:00Z\nx"}}),
+            ),
+            ("an owner", json!({"ownerReferences": [owner]})),
+            ("a finalizer", json!({"finalizers": ["example.org/evil"]})),
+            ("a name to generate from", json!({"generateName": "evil-"})),
+        ] {
+            let mut both = json!({"metadata": metadata});
+            table.patch(Stop::Fence, &format!("give an account {what}"), &own, both.clone());
+            // A change that is allowed beside it does not carry it through.
+            if metadata.pointer("/annotations").is_none() {
+                both["metadata"]["annotations"] = expiry["annotations"].clone();
+                table.patch(Stop::Fence, &format!("give an account an expiry and {what}"), &own, both);
+            }
+        }
+        for (what, mut change) in [
+            ("secrets", json!({"secrets": [{"name": "other"}]})),
+            ("imagePullSecrets", json!({"imagePullSecrets": [{"name": "other"}]})),
+            ("a mounted token", json!({"automountServiceAccountToken": true})),
+            ("no word on its token", json!({"automountServiceAccountToken": null})),
+        ] {
+            table.patch(Stop::Fence, &format!("give an account {what}"), &own, change.clone());
+            change["metadata"] = expiry.clone();
+            table.patch(Stop::Fence, &format!("give an account an expiry and {what}"), &own, change);
+        }
+        let victim = format!("{}/ssa-job-victim", at(&self.managed));
+        table.patch(Stop::Fence, "give an account of no job an expiry", &victim, moved.clone());
+        let label = json!({"metadata": {"labels": {JOB: "victim"}, "annotations": expiry["annotations"]}});
+        table.patch(Stop::Fence, "make an account a job's", &victim, label);
+        for (namespace, name) in [
+            (&*self.managed, "default"),
+            (&*self.managed, "other"),
+            (&*self.unmanaged, OF_A_JOB),
+            (&*self.unmanaged, "default"),
+            ("kube-system", "default"),
+            ("default", "default"),
+            ("spark-submit-as", "provisioner"),
+        ] {
+            let path = format!("{}/{name}", at(namespace));
+            table.patch(Stop::Fence, &format!("give {namespace}/{name} an expiry"), &path, moved.clone());
+            let pull = json!({"imagePullSecrets": [{"name": "evil"}]});
+            table.patch(Stop::Fence, &format!("give {namespace}/{name} imagePullSecrets"), &path, pull);
+        }
+        let whole = with(of_a_job(&self.managed), "/metadata/annotations", expiry["annotations"].clone());
+        table.put(Stop::Both, "replace an account by itself", &own, whole);
+        // An apply of what is not there creates it, and one of what is there takes its fields over.
+        let evil = format!("{}/evil", at(&self.managed));
+        table.apply(Stop::Fence, "apply an account that is no job's", &evil, account("evil"));
+        let mut secrets = account(OF_A_JOB);
+        secrets["secrets"] = json!([{"name": "other"}]);
+        table.apply(Stop::Fence, "apply secrets to an account", &own, secrets);
+        for sub in ["token", "status", "scale"] {
+            table.patch(
+                Stop::Rights,
+                &format!("patch {sub} of an account"),
+                &format!("{own}/{sub}"),
+                moved.clone(),
+            );
+        }
     }
 
     fn secrets(&self, table: &mut Table) {
@@ -396,7 +497,7 @@ impl Arena {
             format!("{managed}/pods/of-a-job/log"),
             format!("{managed}/configmaps"),
             format!("{managed}/events"),
-            format!("{managed}/serviceaccounts"),
+            format!("{managed}/serviceaccounts?watch=true"),
             format!("/apis/{RBAC}/v1/namespaces/{}/rolebindings", self.managed),
             "/api/v1/namespaces/kube-system/secrets".into(),
             "/api/v1/namespaces/kube-system/pods".into(),
@@ -523,6 +624,11 @@ impl Table {
 
     fn patch(&mut self, stop: Stop, what: &str, path: &str, body: Value) {
         self.write(stop, what, "PATCH", path, body);
+    }
+
+    /// A server-side apply.
+    fn apply(&mut self, stop: Stop, what: &str, path: &str, body: Value) {
+        self.write(stop, what, "APPLY", &format!("{path}?fieldManager=thief&force=true"), body);
     }
 
     fn delete(&mut self, stop: Stop, what: &str, path: &str) {

@@ -151,6 +151,10 @@ fn secrets_are_not_shown() {
         (b"{\"token\": \"x\"}", "{\"token\"*********(redacted)"),
         (b"--db-password", "--db-password"),
         (b"hunter2", "*********(redacted)"),
+        // An option that a careless line takes for the value of the one before is an option all the same.
+        (b"--password", "--password"),
+        (b"--token", "*********(redacted)"),
+        (b"hunter3", "*********(redacted)"),
         (b"shown again", "shown again"),
         (b"jdbc:x://bob:pw@db/x", "jdbc:x://bob:*********(redacted)"),
         (b"s3://bucket/tokens/part-0", "s3://bucket/tokens/part-0"),

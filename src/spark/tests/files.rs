@@ -166,11 +166,12 @@ fn templates_that_are_none_are_refused_without_their_text() {
     let bomb = "a: &a [x,x,x,x,x,x,x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\n\
                 c: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\n";
     let rows: &[(String, &str)] = &[
-        (String::new(), "not a Pod"),
-        ("root:$6$hash:19000:0:99999:7:::\n: [".into(), "not valid YAML"),
+        (String::new(), "empty"),
+        ("root:$6$hash:19000:0:99999:7:::\n: [".into(), "not YAML"),
         ("apiVersion: v1\nkind: PodTemplate\n".into(), "not a Pod"),
         ("apiVersion: apps/v1\nkind: Pod\n".into(), "not a Pod"),
-        (pod("---\nkind: Pod\n"), "not valid YAML"),
+        (pod("---\nkind: Pod\n"), "more than one YAML document"),
+        (pod("kind: Pod\n"), "twice"),
         (pod("spec: []\n"), "spec of the executor pod template"),
         (pod("metadata: 3\n"), "metadata of the"),
         (pod("metadata: {labels: [a]}\n"), "metadata.labels"),
@@ -178,9 +179,12 @@ fn templates_that_are_none_are_refused_without_their_text() {
         (pod("spec: {containers: [a]}\n"), "spec.containers"),
         (pod("spec: {securityContext: {runAsUser: 0}}\n"), "spec.securityContext.runAsUser"),
         (pod("spec: {containers: [{securityContext: {runAsUser: 0}}]}\n"), "runAsUser"),
-        (pod(&deep), "too large"),
+        (pod(&deep), "too deeply"),
         (pod(bomb), "too large"),
         (pod(&format!("x: {}\n", "y".repeat(300_000))), "too large"),
+        // 128 KiB that would stand for some gigabytes.
+        (pod(&format!("a: &a [{}]\nb: [{}]\n", "x,".repeat(30_000), "*a,".repeat(20_000))), "aliases"),
+        (pod(&format!("a: &a {}\nb: [{}]\n", "x".repeat(100_000), "*a,".repeat(30_000))), "aliases"),
     ];
     for (text, message) in rows {
         let error = template(Some(text)).unwrap_err().to_string();

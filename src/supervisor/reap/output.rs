@@ -16,6 +16,7 @@ pub enum Section {
 /// Standard output. A reader that has gone does not stop a reap.
 pub struct Output {
     json: bool,
+    quiet: bool,
     section: Option<Section>,
     first: bool,
 }
@@ -25,9 +26,9 @@ fn print(text: &str) {
 }
 
 impl Output {
-    /// For people, or as one JSON object.
-    pub fn new(json: bool) -> Self {
-        Self { json, section: None, first: true }
+    /// For people, or as one JSON object; quiet, only what stays.
+    pub fn new(json: bool, quiet: bool) -> Self {
+        Self { json, quiet, section: None, first: true }
     }
 
     /// The jobs that follow belong to this list.
@@ -49,17 +50,28 @@ impl Output {
             self.first = false;
             return;
         }
+        let failures: Vec<&str> = told
+            .get("failures")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        if self.quiet && failures.is_empty() {
+            return;
+        }
         let text = |key: &str| told.get(key).and_then(Value::as_str).unwrap_or_default();
         let what = match self.section {
             Some(Section::Overdue) => format!("overdue job {} of host {}", text("job"), text("host")),
             _ => format!("dead job {}", text("job")),
         };
         print(&format!("{} {what} in namespace {}\n", text("outcome"), text("namespace")));
-        let failures = told.get("failures").and_then(Value::as_array).into_iter().flatten();
-        for failure in failures.filter_map(Value::as_str) {
+        let tries = told.get("tries").and_then(Value::as_u64).map_or_else(String::new, |tries| {
             let age = told.get("failing_seconds").and_then(Value::as_u64).unwrap_or_default();
-            let tries = told.get("tries").and_then(Value::as_u64).unwrap_or(1);
-            print(&format!("  {failure} (tried {tries} times in {age} s)\n"));
+            format!(" (tried {tries} times in {age} s)")
+        });
+        for failure in failures {
+            print(&format!("  {failure}{tries}\n"));
         }
     }
 
@@ -77,6 +89,9 @@ impl Output {
             {
                 print(&format!("{key}: {line}\n"));
             }
+        }
+        if self.quiet {
+            return;
         }
         let number = |key: &str| rest.get(key).and_then(Value::as_u64).unwrap_or_default();
         print(&format!("{} live jobs, {} old records forgotten\n", number("live"), number("forgotten")));

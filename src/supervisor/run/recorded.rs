@@ -92,7 +92,9 @@ impl Life<'_> {
         self.record.closed(left, By::Run, now());
         self.write_record();
         self.reached(Step::Closed);
-        let _ = audit::job(audit::Event::Ended, &self.record);
+        if let Err(error) = audit::job(audit::Event::Ended, &self.record) {
+            self.report.say(format!("no audit line in syslog: {error}"));
+        }
     }
 
     fn write_record(&self) {
