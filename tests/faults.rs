@@ -34,6 +34,8 @@ fn faults() -> Vec<Fault> {
         fault("reset", json!({"fault": "reset"}), true),
         fault("reset-after", json!({"fault": "reset-after"}), true),
         fault("403", json!({"fault": "status", "code": 403}), false),
+        // Not the API server's word: what a gateway says that has lost it.
+        fault("404", json!({"fault": "status", "code": 404, "body": "404 page not found\n"}), false),
         fault("409", json!({"fault": "status", "code": 409}), false),
         fault("429", json!({"fault": "status", "code": 429, "retry_after": "86400"}), true),
         fault("500", json!({"fault": "status", "code": 500}), true),
