@@ -9,8 +9,8 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use kube::Client;
 use kube::client::Body;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spark_submit_as::exit::ExitCode;
 
@@ -72,7 +72,21 @@ pub struct Answer {
     body: Vec<u8>,
 }
 
+/// What every object of Kubernetes has.
+#[derive(Deserialize)]
+struct Typed {
+    kind: String,
+}
+
 impl Answer {
+    /// Whether it comes from the API server and not from a gateway before it, whose 200, 403 or 404 says nothing about the
+    /// object: each answer of the API server's has an object with a kind, a refusal too (`Status`). What is only a reason
+    /// to ask again, or to log in again, may come from anybody.
+    fn is_the_servers(&self) -> bool {
+        let typed = serde_json::from_slice::<Typed>(&self.body);
+        self.status == StatusCode::UNAUTHORIZED || typed.is_ok_and(|object| !object.kind.is_empty())
+    }
+
     /// The object in it.
     pub fn object<T: DeserializeOwned>(&self) -> Result<T, Fault> {
         serde_json::from_slice(&self.body).map_err(|_| {
@@ -222,8 +236,18 @@ impl Api {
                 Ok(Ok((answer, retry_after))) => {
                     let answer = Answer { repeated, ..answer };
                     let transient = matches!(answer.status.as_u16(), 429 | 500 | 502 | 503 | 504);
-                    if !transient || last {
+                    if (transient && last) || (!transient && answer.is_the_servers()) {
                         return Ok(answer);
+                    }
+                    if !transient {
+                        return Err(Fault::new(
+                            ExitCode::ClusterRefused,
+                            format!(
+                                "an answer ({}) that is not the API server's; what stands between?",
+                                answer.status.as_u16()
+                            ),
+                        )
+                        .perhaps());
                     }
                     // 429 is said before anything is done; the others may come after.
                     repeated |= answer.status.is_server_error();

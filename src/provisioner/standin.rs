@@ -152,7 +152,7 @@ impl Cluster {
             "DELETE" if path.ends_with("/pods") => {
                 let count = if self.pods.is_empty() { 0 } else { self.pods.remove(0) };
                 let pods = (0..count).map(|pod| json!({"metadata": {"uid": format!("pod-{pod}")}}));
-                (200, json!({"items": pods.collect::<Vec<_>>()}))
+                (200, json!({"kind": "PodList", "items": pods.collect::<Vec<_>>()}))
             }
             "DELETE" => {
                 let Some(object) = self.objects.get(path) else { return refused(404, "not found") };
@@ -284,6 +284,11 @@ async fn converse(mut stream: TcpStream, cluster: Shared) -> std::io::Result<()>
             }
             _ => cluster.borrow_mut().serve(&verb, &whole, &body),
         };
+        let mut served = served;
+        if let Some(object) = served.1.as_object_mut() {
+            // As every object of Kubernetes has one.
+            object.entry("kind").or_insert_with(|| json!("Object"));
+        }
         let text = match wrong {
             Some(Wrong::Lost) => return Ok(()),
             Some(Wrong::Garbage) => "<html>".to_owned(),
