@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, renameat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::{UnlinkatFlags, fchdir, unlinkat};
@@ -23,6 +22,9 @@ use crate::sys::trusted::escaped;
 
 /// Largest request in bytes.
 pub const MAX_REQUEST: u64 = 1 << 20;
+
+/// How long a child may take to die from KILL.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Who calls, and where from.
 pub struct Caller<'a> {
@@ -185,8 +187,8 @@ fn with_reader(
         .map_err(std::io::Error::from)?;
     let mut child = process::fork(|| serve(caller, files, &theirs, take))?;
     let result = collect(&ours, files, Instant::now() + timeout);
-    child.signal(Signal::SIGKILL);
-    let _ = child.wait();
+    // One that the caller's own file system (FUSE) keeps is left to it.
+    let _ = child.end(LAST_WORDS);
     result
 }
 
@@ -197,7 +199,11 @@ fn serve(
     socket: &OwnedFd,
     take: impl Fn(&Path) -> Result<(OwnedFd, u64), String>,
 ) -> i32 {
-    let ready = (caller.uid == 0 || become_user(caller.uid, caller.gid, caller.groups).is_ok())
+    // The job's record is locked by a descriptor while --id-file is written. The standard ones are the caller's own.
+    let mut kept = vec![0, 1, 2, socket.as_raw_fd()];
+    kept.extend(caller.directory.map(AsRawFd::as_raw_fd));
+    let ready = process::close_all_but(&kept).is_ok()
+        && (caller.uid == 0 || become_user(caller.uid, caller.gid, caller.groups).is_ok())
         && caller
             .directory
             .is_none_or(|directory| fchdir(directory).is_ok() || files.iter().all(|f| f.is_absolute()));

@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use nix::fcntl::{OFlag, openat};
@@ -92,7 +92,7 @@ pub fn start(mut job: Job, supervisor: Pid, pipe: OwnedFd) -> i32 {
     if let Some(door) = job.cgroup.take() {
         let _ = std::fs::File::from(door).write_all(b"0");
     }
-    let trouble = match prepare(&job, supervisor) {
+    let trouble = match prepare(&job, supervisor, pipe.as_raw_fd()) {
         Ok(()) => {
             let program = job.program.clone().into_os_string();
             let error = process::execve(program, job.arguments, job.environment);
@@ -105,7 +105,7 @@ pub fn start(mut job: Job, supervisor: Pid, pipe: OwnedFd) -> i32 {
     i32::from(trouble.code.number())
 }
 
-fn prepare(job: &Job, supervisor: Pid) -> Result<(), Trouble> {
+fn prepare(job: &Job, supervisor: Pid, pipe: RawFd) -> Result<(), Trouble> {
     // A session of its own: no controlling terminal to push characters into (TIOCSTI, CVE-2005-4890) [38], and a
     // process group to signal.
     setsid().map_err(io::Error::from).map_err(Trouble::setup("setsid"))?;
@@ -126,6 +126,14 @@ fn prepare(job: &Job, supervisor: Pid) -> Result<(), Trouble> {
     for (resource, soft, hard) in &job.limits {
         let _ = setrlimit(*resource, *soft, *hard);
     }
+    // Now and not by exec: a staged file's file system may be the caller's own (FUSE), which could keep this process at
+    // the copying for ever, and with it the locks on the job's record and its run directory.
+    let mut kept = vec![0, 1, 2, pipe];
+    if let Some(scratch) = &job.scratch {
+        kept.push(scratch.directory.as_raw_fd());
+        kept.extend(scratch.files.iter().map(|staged| staged.file.as_raw_fd()));
+    }
+    process::close_all_but(&kept).map_err(Trouble::setup("close_range"))?;
     process::cloexec_from(3).map_err(Trouble::setup("close_range"))?;
     match &job.scratch {
         Some(scratch) => {

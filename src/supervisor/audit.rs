@@ -5,6 +5,7 @@
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -22,6 +23,9 @@ const MAX_LINE: usize = 6 * 1024;
 const MAX_COMMAND: usize = 3 * 1024;
 /// How long a full log may make us wait.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Whether the log did not take a line in time.
+static STUCK: AtomicBool = AtomicBool::new(false);
 
 /// What a line is about.
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +114,9 @@ fn send(line: &Value) -> std::io::Result<()> {
     let socket = UnixDatagram::unbound()?;
     socket.set_nonblocking(true)?;
     socket.connect(paths::log_socket())?;
-    let deadline = Instant::now() + PATIENCE;
+    // A log that is stuck is waited for once, and not for each of ten thousand records.
+    let patience = if STUCK.load(Ordering::Relaxed) { Duration::ZERO } else { PATIENCE };
+    let deadline = Instant::now() + patience;
     loop {
         match socket.send(text.as_bytes()) {
             Ok(_) => return Ok(()),
@@ -119,7 +125,10 @@ fn send(line: &Value) -> std::io::Result<()> {
                 let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
                 let _ = poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                STUCK.fetch_or(error.kind() == std::io::ErrorKind::WouldBlock, Ordering::Relaxed);
+                return Err(error);
+            }
         }
     }
 }

@@ -64,11 +64,12 @@ impl<'a> Cleaner<'a> {
         failures.extend(self.objects(record));
         failures.extend(remove_files(&record.job, Some(record), self.config.timeouts.staging));
         record.closed(&failures, by, now());
-        if let Err(failure) = entry.write(record) {
-            failures.push(failure.message);
-        }
-        if record.phase == Phase::Ended {
-            let _ = audit::job(audit::Event::Reaped, record);
+        match entry.write(record) {
+            Ok(()) if record.phase == Phase::Ended => {
+                let _ = audit::job(audit::Event::Reaped, record);
+            }
+            Ok(()) => {}
+            Err(failure) => failures.push(failure.message),
         }
         failures
     }
@@ -153,21 +154,22 @@ impl<'a> Cleaner<'a> {
 
 /// Ends what is left of a dead job's processes, if this host has not been started again since.
 fn end_processes(record: &Record) -> Result<(), Failure> {
-    if record.supervisor.boot != boot_id() {
+    if record.supervisor.boot.is_empty() || record.supervisor.boot != boot_id() {
         return Ok(());
     }
+    let mut ended = Ok(());
     let deadline = Instant::now() + KILL_PATIENCE;
     if let Some(process) = &record.process {
         let _ = process.signal(Some(Signal::SIGKILL));
     }
     if let Some(cgroup) = record.cgroup.as_ref().and_then(|path| Cgroup::existing(&record.job, path)) {
-        cgroup.end(deadline)?;
+        ended = cgroup.end(deadline);
     }
-    if proc::end_marked(&record.job, record.uid, deadline) {
-        Ok(())
-    } else {
-        Err(Failure::new(ExitCode::CleanupIncomplete, NOT_ENDED))
+    // Also where the cgroup did not end: a process may never have entered it.
+    if !proc::end_marked(&record.job, record.uid, deadline) && ended.is_ok() {
+        ended = Err(Failure::new(ExitCode::CleanupIncomplete, NOT_ENDED));
     }
+    ended
 }
 
 /// Removes the directories of a dead job; every failure. Without a record, their owners are believed, because they lie in

@@ -11,7 +11,6 @@ use super::cluster;
 use super::dead::Cleaner;
 use super::journal::{By, End, Found, Journal, Phase, Record, Unreadable, now};
 use super::report::{Report, escaped};
-use super::startup::CallerUid;
 use super::{Failure, Outcome};
 use crate::cli::{KillArgs, ListArgs, Selection, StatusArgs};
 use crate::exit::ExitCode;
@@ -62,11 +61,19 @@ fn shown(record: &Record) -> Value {
     })
 }
 
-/// Whether the caller may know of a job.
-fn is_own(record: &Record, caller: CallerUid) -> bool {
-    match caller {
-        CallerUid::Root => true,
-        CallerUid::Account(uid) => record.caller_uid == uid,
+/// Who asks.
+pub enum Asker {
+    /// Root itself, which may see everything.
+    Root,
+    /// A caller: its uid and its name, since a uid may be given to another account later.
+    Caller(u32, String),
+}
+
+/// Whether who asks may know of a job.
+fn is_own(record: &Record, asker: &Asker) -> bool {
+    match asker {
+        Asker::Root => true,
+        Asker::Caller(uid, name) => record.caller_uid == *uid && record.caller == *name,
     }
 }
 
@@ -81,14 +88,14 @@ fn wanted_tags(words: &[String]) -> Result<BTreeMap<String, String>, Failure> {
 /// Hands every job of the caller's with these tags to `take`. Records that cannot be read are `reap`'s matter.
 fn each(
     journal: &Journal,
-    caller: CallerUid,
+    asker: &Asker,
     tags: &BTreeMap<String, String>,
     mut take: impl FnMut(Record),
 ) -> Result<(), Failure> {
     for found in journal.entries()? {
         let Found::Job(job) = found else { continue };
         if let Ok(record) = journal.read(&job)
-            && is_own(&record, caller)
+            && is_own(&record, asker)
             && record.tagged(tags)
         {
             take(record);
@@ -101,7 +108,7 @@ fn each(
 /// before any is handed over.
 fn selected(
     journal: &Journal,
-    caller: CallerUid,
+    asker: &Asker,
     selection: &Selection,
     mut take: impl FnMut(Record),
 ) -> Result<(), Failure> {
@@ -110,12 +117,12 @@ fn selected(
         return Err(Failure::new(ExitCode::Usage, format!("more than {MAX_NAMED} jobs are named")));
     }
     if selection.jobs.is_empty() {
-        return each(journal, caller, &tags, take);
+        return each(journal, asker, &tags, take);
     }
     let mut records = Vec::new();
     for name in &selection.jobs {
         let record = JobId::new(name.as_str()).ok().and_then(|job| journal.read(&job).ok());
-        match record.filter(|record| is_own(record, caller) && record.tagged(&tags)) {
+        match record.filter(|record| is_own(record, asker) && record.tagged(&tags)) {
             Some(record) => records.push(record),
             None => return Err(no_such_job()),
         }
@@ -165,11 +172,11 @@ impl Printer {
 ///
 /// # Errors
 /// [`ExitCode::Usage`], [`ExitCode::Journal`].
-pub fn list(caller: CallerUid, args: &ListArgs) -> Result<Outcome, Failure> {
+pub fn list(asker: &Asker, args: &ListArgs) -> Result<Outcome, Failure> {
     let tags = wanted_tags(&args.tags)?;
     let journal = Journal::open()?;
     let mut printer = Printer::new(args.json);
-    each(&journal, caller, &tags, |record| {
+    each(&journal, asker, &tags, |record| {
         if args.all || record.phase != Phase::Ended {
             printer.record(&record, line);
         }
@@ -194,10 +201,10 @@ fn line(record: &Record) -> String {
 ///
 /// # Errors
 /// [`ExitCode::NoSuchJob`], [`ExitCode::Usage`], [`ExitCode::Journal`].
-pub fn status(caller: CallerUid, args: &StatusArgs) -> Result<Outcome, Failure> {
+pub fn status(asker: &Asker, args: &StatusArgs) -> Result<Outcome, Failure> {
     let journal = Journal::open()?;
     let mut printer = None;
-    selected(&journal, caller, &args.selection, |record| {
+    selected(&journal, asker, &args.selection, |record| {
         printer.get_or_insert_with(|| Printer::new(args.json)).record(&record, lines);
     })?;
     Ok(printer.unwrap_or_else(|| Printer::new(args.json)).end())
@@ -251,14 +258,14 @@ fn lines(record: &Record) -> String {
 ///
 /// # Errors
 /// [`ExitCode::NoSuchJob`], [`ExitCode::Usage`], [`ExitCode::CleanupIncomplete`].
-pub fn kill(config: &Config, caller: CallerUid, args: &KillArgs) -> Result<Outcome, Failure> {
+pub fn kill(config: &Config, asker: &Asker, args: &KillArgs) -> Result<Outcome, Failure> {
     if args.selection.jobs.is_empty() && args.selection.tags.is_empty() {
         return Err(Failure::new(ExitCode::Usage, "name the jobs, or select them by --tag"));
     }
     let journal = Journal::open()?;
     let report = Report { quiet: args.quiet };
     let mut jobs = Vec::new();
-    selected(&journal, caller, &args.selection, |record| jobs.push(record))?;
+    selected(&journal, asker, &args.selection, |record| jobs.push(record))?;
     if jobs.is_empty() {
         return Err(no_such_job());
     }
@@ -273,7 +280,9 @@ pub fn kill(config: &Config, caller: CallerUid, args: &KillArgs) -> Result<Outco
     let mut cleaner = Cleaner::new(config, &provisioner)?;
     let mut failures = Vec::new();
     for record in &jobs {
-        match end(&journal, &record.job, &mut cleaner, deadline)? {
+        match end(&journal, &record.job, &mut cleaner, deadline)
+            .unwrap_or_else(|failure| vec![failure.message])
+        {
             left if left.is_empty() => report.say(format!("job {} has ended", record.job)),
             left => failures.extend(left.into_iter().map(|text| format!("job {}: {text}", record.job))),
         }

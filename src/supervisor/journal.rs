@@ -172,7 +172,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`ExitCode::Journal`].
-    pub fn entries(&self) -> Result<impl Iterator<Item = Found>, Failure> {
+    pub fn entries(&self) -> Result<impl Iterator<Item = Found> + use<>, Failure> {
         let directory =
             Dir::openat(&self.jobs, ".", DIRECTORY, Mode::empty()).map_err(failed(self.path.display()))?;
         Ok(directory.into_iter().flatten().filter_map(|entry| {

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::Signal;
 use nix::unistd::{Gid, getgrouplist, pipe2};
 use serde::{Deserialize, Serialize};
 use users::os::unix::UserExt;
@@ -22,6 +21,8 @@ use crate::sys::shadow::{Shadow, shadow};
 
 /// Most bytes of an answer: 65,536 groups in decimal fit.
 const MAX_ANSWER: u64 = 4 << 20;
+/// How long a child may take to die from KILL.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Seconds of a day, the unit of shadow(5).
 const DAY: u64 = 86_400;
 
@@ -93,9 +94,10 @@ pub fn ask(question: &Question, timeout: Duration) -> Result<Answer, Failure> {
     .map_err(Failure::doing(ExitCode::Internal, "fork"))?;
     let bytes = read_until(ours, Instant::now() + timeout);
     if bytes.is_none() {
-        child.signal(Signal::SIGKILL);
+        let _ = child.end(LAST_WORDS);
+    } else {
+        let _ = child.wait();
     }
-    let _ = child.wait();
     let bytes = bytes.ok_or_else(|| failed("the account database did not answer in time"))?;
     serde_json::from_slice(&bytes).map_err(|_| failed("the account database's answer could not be taken"))
 }

@@ -18,6 +18,9 @@ pub const JOB_VARIABLE: &str = "SPARK_SUBMIT_AS_JOB";
 /// Most bytes of an environment that are looked at: more than execve(2) takes for arguments and environment.
 const MAX_ENVIRONMENT: u64 = 8 << 20;
 
+/// Looks at /proc without a process of a job's until it is believed that there is none, once there was one.
+const CLEAN_LOOKS: u32 = 3;
+
 /// A process for certain: a pid is not given twice in one clock tick of one boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,7 +43,7 @@ impl Process {
     /// Sends a signal, if this very process still lives. Whether it did.
     #[must_use]
     pub fn signal(&self, signal: Option<Signal>) -> bool {
-        if self.pid <= 1 || self.boot != boot_id() {
+        if self.pid <= 1 || self.boot.is_empty() || self.boot != boot_id() {
             return false;
         }
         let pid = Pid::from_raw(self.pid);
@@ -105,9 +108,12 @@ pub fn pids() -> impl Iterator<Item = Pid> {
 /// environment is inherited. Whether none is left.
 pub fn end_marked(job: &JobId, uid: u32, deadline: Instant) -> bool {
     let marker = format!("{JOB_VARIABLE}={job}");
+    // One that forks while /proc is read may be missed: where there were some, none must be seen several times.
+    let mut clean_looks = CLEAN_LOOKS - 1;
     loop {
         let killed = pids().filter(|pid| kill_marked(*pid, marker.as_bytes(), uid)).count();
-        if killed == 0 {
+        clean_looks = if killed == 0 { clean_looks + 1 } else { 0 };
+        if clean_looks == CLEAN_LOOKS {
             return true;
         }
         if Instant::now() >= deadline {

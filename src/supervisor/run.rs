@@ -64,6 +64,7 @@ struct Life<'a> {
     /// What the cluster holds for this job, for taking it back.
     made: TearDown,
     asked: bool,
+    ever_asked: bool,
     job: Option<Child>,
     access: Option<Access>,
     renewal: Option<Renewal>,
@@ -103,6 +104,7 @@ pub fn run(
             seconds: plan.timeouts.teardown.as_secs(),
         },
         asked: false,
+        ever_asked: false,
         job: None,
         access: None,
         renewal: None,
@@ -114,6 +116,10 @@ pub fn run(
     let left = life.take_back();
     life.close(&left);
     if left.is_empty() {
+        if !life.ever_asked {
+            // Nothing was ever made, so there is nothing to remember; many such calls must not fill the disk.
+            let _ = life.entry.remove();
+        }
         return result;
     }
     for line in &left {
@@ -170,6 +176,7 @@ impl Life<'_> {
         self.reached(Step::ProvisionerStarted);
         let provision = Request::Provision(plan.provision()?);
         self.asked = true;
+        self.ever_asked = true;
         if let Some(worker) = &mut self.worker {
             worker.send(&provision)?;
         }

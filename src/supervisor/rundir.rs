@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +12,6 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, renameat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, fchmod, fstat, fstatat, mkdirat};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
@@ -26,6 +25,9 @@ use crate::sys::trusted::{self, Links};
 
 const DIRECTORY: OFlag =
     OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+/// How long a child may take to die from KILL.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A directory of root's that the end-user can pass through and nothing more.
 pub struct RunDirectory {
@@ -264,14 +266,27 @@ pub fn remove_scratch(user: &EndUser, scratch: &ScratchDirectory, patience: Dura
     let incomplete = || {
         Failure::new(ExitCode::CleanupIncomplete, format!("{} could not be emptied", scratch.path.display()))
     };
-    let mut child = process::fork(|| job::empty_scratch(user, &scratch.path)).map_err(|_| incomplete())?;
+    // Held by the child, so that a child that the end-user keeps (a file system of its own may be mounted there, FUSE)
+    // is met by the next try, and not joined by another one every minute.
+    let lock = std::fs::File::from(scratch.directory.try_clone().map_err(|_| incomplete())?);
+    lock.try_lock().map_err(|_| incomplete())?;
+    let mut child = process::fork(|| {
+        // The job's record and its run directory are locked by descriptors, and the standard ones may be pipes whose other
+        // end waits for their end.
+        if process::close_all_but(&[lock.as_raw_fd()]).is_err() {
+            return 1;
+        }
+        job::empty_scratch(user, &scratch.path)
+    })
+    .map_err(|_| incomplete())?;
     let mut fds = [PollFd::new(child.pidfd().as_fd(), PollFlags::POLLIN)];
     let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
-    if !matches!(poll(&mut fds, patience), Ok(1)) {
-        child.signal(Signal::SIGKILL);
-    }
-    match child.wait() {
-        Ok(WaitStatus::Exited(_, 0)) => scratch.remove(),
+    let ended = match poll(&mut fds, patience) {
+        Ok(1) => child.wait().ok(),
+        _ => child.end(LAST_WORDS),
+    };
+    match ended {
+        Some(WaitStatus::Exited(_, 0)) => scratch.remove(),
         _ => Err(incomplete()),
     }
 }

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::invocation::{self, Invocation, RequestFile};
+use super::jobs::Asker;
 use super::lookup::Record;
 use super::plan::Plan;
 use super::report::Report;
@@ -85,15 +86,12 @@ fn checked(cli: Cli, caller: CallerUid, given: &Given) -> Result<Outcome, Failur
     }
     match cli.verb {
         Verb::Run(args) => run_verb(&path, caller, given, &args),
-        Verb::List(args) => {
-            known_caller(&path, caller)?;
-            jobs::list(caller, &args)
+        Verb::List(args) => jobs::list(&asker(&path, caller)?.0, &args),
+        Verb::Status(args) => jobs::status(&asker(&path, caller)?.0, &args),
+        Verb::Kill(args) => {
+            let (asker, config) = asker(&path, caller)?;
+            jobs::kill(&config, &asker, &args)
         }
-        Verb::Status(args) => {
-            known_caller(&path, caller)?;
-            jobs::status(caller, &args)
-        }
-        Verb::Kill(args) => jobs::kill(&known_caller(&path, caller)?, caller, &args),
         Verb::Reap(args) => reap::reap(&load::config(&path)?, &args),
         Verb::Check(args) => check_verb(&path, &args),
         Verb::Config(ConfigVerb::Show { json }) => print(&config::show(&path, json)?),
@@ -121,13 +119,18 @@ fn configuration(option: Option<PathBuf>, caller: CallerUid) -> Result<PathBuf, 
     }
 }
 
-/// The configuration, which names this caller. Root may look after jobs without being named: it could do so anyway.
-fn known_caller(path: &Path, caller: CallerUid) -> Result<Config, Failure> {
+/// Who asks about jobs, and the configuration, which names this caller. Root may look after jobs without being named: it
+/// could do so anyway.
+fn asker(path: &Path, caller: CallerUid) -> Result<(Asker, Config), Failure> {
     let config = load::config(path)?;
-    if caller != CallerUid::Root {
-        plan::authorize_caller(&config, caller)?;
-    }
-    Ok(config)
+    let asker = match caller {
+        CallerUid::Root => Asker::Root,
+        CallerUid::Account(_) => {
+            let record = plan::authorize_caller(&config, caller)?;
+            Asker::Caller(record.uid, record.name)
+        }
+    };
+    Ok((asker, config))
 }
 
 fn run_verb(path: &Path, caller: CallerUid, given: &Given, args: &RunArgs) -> Result<Outcome, Failure> {

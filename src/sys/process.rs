@@ -2,9 +2,12 @@
 
 use std::ffi::{CString, OsString};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Gid, Pid, Uid};
@@ -58,6 +61,18 @@ impl Child {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Kills it and waits for its end, but not for ever: not even KILL ends a process that waits for the answer of a file
+    /// system (FUSE), and that may be in the hands of the very account that the process runs as. None then.
+    pub fn end(&mut self, patience: Duration) -> Option<WaitStatus> {
+        self.signal(Signal::SIGKILL);
+        let mut fds = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+        let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+        if self.status.is_none() && !matches!(poll(&mut fds, patience), Ok(1)) {
+            return None;
+        }
+        self.wait().ok()
     }
 
     /// Sends a signal to the process, never to a pid that was reaped.
@@ -156,7 +171,7 @@ pub fn take_environment() -> Vec<(OsString, OsString)> {
 /// # Errors
 /// The system call's.
 pub fn cloexec_from(first: RawFd) -> io::Result<()> {
-    close_range(first, libc::CLOSE_RANGE_CLOEXEC)
+    close_range(first, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC)
 }
 
 /// Closes every descriptor from `first` on, for a process that inherited some from its caller.
@@ -164,14 +179,35 @@ pub fn cloexec_from(first: RawFd) -> io::Result<()> {
 /// # Errors
 /// The system call's.
 pub fn close_inherited(first: RawFd) -> io::Result<()> {
-    close_range(first, 0)
+    close_range(first, RawFd::MAX, 0)
 }
 
-fn close_range(first: RawFd, flags: libc::c_uint) -> io::Result<()> {
-    let first = libc::c_uint::try_from(first).map_err(io::Error::other)?;
-    // SAFETY: called before any descriptor above `first` is owned by a Rust value (start of main), or only to set a
-    // flag that does not end a descriptor's life.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, flags) };
+/// Closes every descriptor but `kept`, in a forked child that works with the rights of somebody
+/// else: that account may keep the child for ever, and with it the locks that came with the descriptors. The child must use
+/// none of the others any more, and must not drop the values that own them.
+///
+/// # Errors
+/// The system call's.
+pub fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
+    let mut kept = kept.to_vec();
+    kept.sort_unstable();
+    let mut first = 0;
+    for fd in kept {
+        if fd > first {
+            close_range(first, fd - 1, 0)?;
+        }
+        first = first.max(fd + 1);
+    }
+    close_range(first, RawFd::MAX, 0)
+}
+
+fn close_range(first: RawFd, last: RawFd, flags: libc::c_uint) -> io::Result<()> {
+    let number = |fd: RawFd| libc::c_uint::try_from(fd).map_err(io::Error::other);
+    let (first, last) = (number(first)?, number(last)?);
+    // SAFETY: called before any descriptor above `first` is owned by a Rust value (start of main), in a forked child that
+    // uses and drops no value that owns one of them (it ends by _exit), or only to set a flag that does not end a
+    // descriptor's life.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -392,4 +428,40 @@ pub fn random<const N: usize>() -> io::Result<[u8; N]> {
     // SAFETY: the buffer is live and N bytes long.
     let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), N, 0) };
     if usize::try_from(got) == Ok(N) { Ok(bytes) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_keeps_the_descriptors_that_are_named_and_no_other() {
+        let open = |fd: RawFd| {
+            // SAFETY: asks for the flags of a number, whatever it stands for.
+            unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
+        };
+        let null = || std::fs::File::open("/dev/null").expect("/dev/null");
+        let files = [null(), null(), null(), null()];
+        let [a, b, c, d] = [0, 1, 2, 3].map(|index: usize| files.get(index).map_or(-1, AsRawFd::as_raw_fd));
+        let mut child = fork(|| {
+            let closed = close_all_but(&[c, a]).is_ok();
+            i32::from(!closed || open(1) || !open(a) || open(b) || !open(c) || open(d))
+        })
+        .expect("fork");
+        assert!(matches!(child.wait(), Ok(WaitStatus::Exited(_, 0))));
+        assert!(open(b) && open(d));
+    }
+
+    #[test]
+    fn a_child_is_ended_in_its_time() {
+        let mut child = fork(|| {
+            loop {
+                nix::unistd::pause();
+            }
+        })
+        .expect("fork");
+        let killed = child.end(Duration::from_secs(5));
+        assert!(matches!(killed, Some(WaitStatus::Signaled(_, Signal::SIGKILL, _))), "{killed:?}");
+        assert_eq!(child.end(Duration::ZERO), killed);
+    }
 }
