@@ -72,10 +72,14 @@ pub struct Answer {
     body: Vec<u8>,
 }
 
-/// What every object of Kubernetes has.
+/// What every object of Kubernetes has, or its /version.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Typed {
+    #[serde(default)]
     kind: String,
+    #[serde(default)]
+    git_version: String,
 }
 
 impl Answer {
@@ -84,7 +88,8 @@ impl Answer {
     /// to ask again, or to log in again, may come from anybody.
     fn is_the_servers(&self) -> bool {
         let typed = serde_json::from_slice::<Typed>(&self.body);
-        self.status == StatusCode::UNAUTHORIZED || typed.is_ok_and(|object| !object.kind.is_empty())
+        self.status == StatusCode::UNAUTHORIZED
+            || typed.is_ok_and(|object| !object.kind.is_empty() || !object.git_version.is_empty())
     }
 
     /// The object in it.

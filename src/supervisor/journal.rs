@@ -251,7 +251,7 @@ impl Entry {
                 file.sync_all()
             })
             .and_then(|()| {
-                if record.phase == Phase::Starting && record.times.provisioned.is_none() {
+                if record.phase == Phase::Starting && record.made == Made::default() {
                     steps::reached(Step::RecordHalf, Victims::default());
                 }
                 renameat(directory, FRESH, directory, RECORD).map_err(io::Error::from)

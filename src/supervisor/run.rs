@@ -21,7 +21,7 @@ use nix::sys::wait::WaitStatus;
 
 use super::cgroup::Cgroup;
 use super::events::{Event, Events};
-use super::journal::{Entry, Journal, Record};
+use super::journal::{Entry, Journal, Record, now};
 use super::plan::Plan;
 use super::report::Report;
 use super::rundir::{RunDirectory, ScratchDirectory};
@@ -83,8 +83,17 @@ pub fn run(
 ) -> Result<Outcome, Failure> {
     tree::adopt_orphans()?;
     let events = Events::new()?;
-    let record = recorded::begin(plan)?;
-    let entry = Journal::open()?.create(&record)?;
+    // Its start takes longer than the record's way to the disk. Nothing is asked of it before that is there.
+    let mut worker = Worker::start(&plan.provisioner, plan.open_kubeconfig()?)?;
+    worker.send(&Request::Open(plan.cluster.clone()))?;
+    steps::reached(Step::ProvisionerStarted, Victims { provisioner: Some(worker.pid()), job: None });
+    let (record, entry) = match on_record(plan) {
+        Ok(made) => made,
+        Err(failure) => {
+            worker.end();
+            return Err(failure);
+        }
+    };
     let mut life = Life {
         plan,
         given,
@@ -95,7 +104,7 @@ pub fn run(
         directory: None,
         scratch: None,
         cgroup: None,
-        worker: None,
+        worker: Some(worker),
         made: TearDown {
             job: plan.job.clone(),
             namespace: plan.namespace.name.clone(),
@@ -139,6 +148,12 @@ pub fn run(
     }
 }
 
+fn on_record(plan: &Plan) -> Result<(Record, Entry), Failure> {
+    let record = recorded::begin(plan)?;
+    let entry = Journal::open()?.create(&record)?;
+    Ok((record, entry))
+}
+
 impl Life<'_> {
     fn live(&mut self, staged: Vec<Staged>) -> Result<Outcome, Failure> {
         self.reached(Step::IdTold);
@@ -167,19 +182,13 @@ impl Life<'_> {
         self.directory.as_ref().ok_or_else(|| Failure::new(ExitCode::Internal, "no run directory"))
     }
 
-    /// Starts the provisioner and has everything made. `Some` when a signal came first.
+    /// Has everything made. `Some` when a signal came first.
     fn provision(&mut self, deadline: Instant) -> Result<Option<Outcome>, Failure> {
         let plan = self.plan;
-        let worker = Worker::start(&plan.provisioner, plan.open_kubeconfig()?)?;
-        let worker = self.worker.insert(worker);
-        worker.send(&Request::Open(plan.cluster.clone()))?;
-        self.reached(Step::ProvisionerStarted);
         let provision = Request::Provision(plan.provision()?);
         self.asked = true;
         self.ever_asked = true;
-        if let Some(worker) = &mut self.worker {
-            worker.send(&provision)?;
-        }
+        self.worker_or_new()?.send(&provision)?;
         self.reached(Step::ProvisionAsked);
         loop {
             match self.next_event(Some(deadline))? {
@@ -251,8 +260,7 @@ impl Life<'_> {
                 self.reached(Step::CredentialWritten);
                 self.access = Some(access);
                 self.renewal = Some(renewal);
-                self.record_provisioned()?;
-                self.reached(Step::UidsRecorded);
+                self.record.times.provisioned = Some(now());
                 Ok(true)
             }
             _ => Err(Failure::new(ExitCode::Provisioner, "the provisioner answered another question")),
@@ -281,6 +289,9 @@ impl Life<'_> {
             Kind::Binding => {
                 self.made.binding_uid = Some(uid);
                 self.reached(Step::BindingMade);
+                // While the provisioner goes on with the rest.
+                self.record_made()?;
+                self.reached(Step::UidsRecorded);
             }
             Kind::Secret => self.reached(Step::SecretMade),
             Kind::Namespace | Kind::ExecutorAccount => {}

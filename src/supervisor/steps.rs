@@ -24,19 +24,19 @@ macro_rules! steps {
 }
 
 steps! {
+    ProvisionerStarted = "provisioner-started", "The provisioner runs.";
     RecordDirectory = "record-directory", "The record has a directory and no text.";
     RecordHalf = "record-half", "The record's text is on the disk under another name.";
     Recorded = "recorded", "The record is on the disk.";
     IdTold = "id-told", "The caller has the job's id, where it asked for it.";
     RunDirectory = "run-directory", "The run directory exists.";
-    ProvisionerStarted = "provisioner-started", "The provisioner runs.";
     ProvisionAsked = "provision-asked", "It was asked for everything.";
     ObjectMade = "object-made", "The first object of this job's exists.";
     BindingMade = "binding-made", "Its RoleBinding exists.";
+    UidsRecorded = "uids-recorded", "The objects' uids are on record.";
     SecretMade = "secret-made", "Its Secret exists.";
     Provisioned = "provisioned", "All objects exist, and a token.";
     CredentialWritten = "credential-written", "The kubeconfig is in the run directory.";
-    UidsRecorded = "uids-recorded", "The objects' uids are on record.";
     FilesWritten = "files-written", "All files are in the run directory.";
     ScratchMade = "scratch-made", "The scratch directory exists, where files were handed over.";
     CgroupMade = "cgroup-made", "The job's cgroup was asked for.";

@@ -59,10 +59,9 @@ impl Life<'_> {
         Ok(())
     }
 
-    pub(super) fn record_provisioned(&mut self) -> Result<(), Failure> {
+    pub(super) fn record_made(&mut self) -> Result<(), Failure> {
         self.record.made =
             Made { account_uid: self.made.account_uid.clone(), binding_uid: self.made.binding_uid.clone() };
-        self.record.times.provisioned = Some(now());
         self.entry.write(&self.record)
     }
 
