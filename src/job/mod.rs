@@ -66,8 +66,6 @@ pub struct Job {
     pub scratch: Option<Scratch>,
     /// Limits to give back: resource, soft, hard.
     pub limits: Vec<(Resource, rlim_t, rlim_t)>,
-    /// `cgroup.procs` of the job's cgroup, where there is one.
-    pub cgroup: Option<OwnedFd>,
 }
 
 /// What the child tells when it cannot go on.
@@ -86,12 +84,7 @@ impl Trouble {
 }
 
 /// Becomes the job. Returns only on failure, after telling it to `pipe`.
-pub fn start(mut job: Job, supervisor: Pid, pipe: OwnedFd) -> i32 {
-    // First, while this is still root. A cgroup that takes no process (a threaded one above it) is no reason to stop:
-    // the supervisor finds the job's processes without it too.
-    if let Some(door) = job.cgroup.take() {
-        let _ = std::fs::File::from(door).write_all(b"0");
-    }
+pub fn start(job: Job, supervisor: Pid, pipe: OwnedFd) -> i32 {
     let trouble = match prepare(&job, supervisor, pipe.as_raw_fd()) {
         Ok(()) => {
             let program = job.program.clone().into_os_string();

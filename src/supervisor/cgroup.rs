@@ -5,8 +5,8 @@
 //! platform hold for its jobs, and no controller is enabled in it. A host without cgroup v2 goes without one; `tree` and
 //! `proc` find the processes there.
 
-use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -62,12 +62,10 @@ impl Cgroup {
         Some(Self { parent, directory, name, path: path.to_owned() })
     }
 
-    /// Where a process writes `0` to become a member.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn door(&self) -> io::Result<OwnedFd> {
-        Ok(openat(&self.directory, "cgroup.procs", OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?)
+    /// Its descriptor, to start a process in it.
+    #[must_use]
+    pub fn directory(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
     }
 
     /// Kills every member, whatever it does.

@@ -63,12 +63,12 @@ impl Life<'_> {
             environment: plan.environment(self.given, &kubeconfig),
             scratch: names,
             limits: self.given.limits.clone(),
-            cgroup: self.cgroup.as_ref().and_then(|cgroup| cgroup.door().ok()),
         };
         let (ours, theirs) =
             pipe2(OFlag::O_CLOEXEC).map_err(Failure::doing(ExitCode::ProcessSetup, "pipe"))?;
         let supervisor = getpid();
-        let child = process::fork(|| job::start(job, supervisor, theirs))
+        let cgroup = self.cgroup.as_ref().map(Cgroup::directory);
+        let child = process::fork_into(cgroup, || job::start(job, supervisor, theirs))
             .map_err(Failure::doing(ExitCode::ProcessSetup, "fork"))?;
         let pid = child.pid();
         self.job = Some(child);
