@@ -249,3 +249,67 @@ fn checklist_80_a_job_has_a_cgroup_that_no_process_leaves_and_reap_kills_it() {
     assert_eq!(ended.code(), 0, "{ended:?}");
     assert_eq!(cgroups_of(&ended.job()), Vec::<PathBuf>::new());
 }
+
+/// CPU time of a process so far, in clock ticks (`stat`, fields 14 and 15).
+fn ticks(pid: i32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = text.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[test]
+#[ignore = "needs the test bed: make test"]
+fn checklist_94_closed_pipes_cost_neither_the_clean_up_nor_the_processor() {
+    let directory = trusted_directory();
+    let mut command =
+        scripted(directory.path(), "trap '' PIPE; while sleep 0.1; do echo x; done 2> /dev/null");
+    let mut running = start(&mut command);
+    let (job, _) = running.job();
+    let supervisor = i32::try_from(running.child.id()).unwrap();
+    // Nobody reads any more, neither the job's words nor the wrapper's.
+    drop(running.child.stdout.take());
+    let Running { mut child, .. } = running;
+    let before = ticks(supervisor);
+    std::thread::sleep(Duration::from_secs(3));
+    let used = ticks(supervisor) - before;
+    assert!(used <= 20, "the wrapper used {used} ticks of 300 while nobody listened");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(supervisor), nix::sys::signal::Signal::SIGTERM)
+        .unwrap();
+    child.wait().unwrap();
+    assert_nothing_left(&job);
+    assert_eq!(status(&job)["cleanup"]["complete"], true);
+}
+
+#[test]
+#[ignore = "needs the test bed: make test"]
+fn checklist_94_a_lost_terminal_ends_the_job_and_everything_is_taken_back() {
+    let directory = trusted_directory();
+    let id = directory.path().join("id");
+    scripted(directory.path(), "exec sleep 600");
+    let config = directory.path().join("config.yaml");
+    let call = format!(
+        "{} --config {} run --user alice --profile per-user --id-file {} -- job.py",
+        program().display(),
+        config.display(),
+        id.display()
+    );
+    // script(1) holds the other side of the terminal; when it is killed, the terminal is gone.
+    let mut terminal = std::process::Command::new("script")
+        .args(["-qfc", &call, "/dev/null"])
+        .env_remove("SUDO_UID")
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let known = || fs::read_to_string(&id).unwrap_or_default().trim().to_owned();
+    until("the job has an id", || !known().is_empty());
+    let job = known();
+    until("the job runs", || status(&job)["state"] == "running");
+    terminal.kill().unwrap();
+    terminal.wait().unwrap();
+    until("the job has ended", || status(&job)["state"] == "ended");
+    assert_nothing_left(&job);
+    let record = status(&job);
+    assert_eq!(record["cleanup"]["complete"], true, "{record}");
+    assert!(record["exit"].get("signal").is_some(), "{record}");
+}
