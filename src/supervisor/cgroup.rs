@@ -16,12 +16,11 @@ use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::Failure;
+use super::rundir::DIRECTORY;
 use crate::exit::ExitCode;
 use crate::policy::names::JobId;
 use crate::sys::trusted::{self, Links};
 
-const DIRECTORY: OFlag =
-    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 /// Most bytes of a file of the kernel's that are read.
 const MAX_FILE: u64 = 1 << 20;
 

@@ -117,9 +117,8 @@ impl<'a> Session<'a> {
                     self.provisioner.gid,
                 )
                 .map_err(Failure::of(ExitCode::ClusterCredential))?;
-                let mut worker = Worker::start(self.provisioner, kubeconfig)?;
-                worker.send(&Request::Open(ClusterAccess::of(self.cluster, &self.config.timeouts)))?;
-                worker
+                let access = ClusterAccess::of(self.cluster, &self.config.timeouts);
+                Worker::start(self.provisioner, kubeconfig, access)?
             }
         };
         Ok(self.worker.insert(worker))

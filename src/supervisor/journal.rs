@@ -17,7 +17,7 @@ use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 
-use super::rundir::own_directory;
+use super::rundir::{DIRECTORY, own_directory};
 use super::steps::{self, Step, Victims};
 use super::{Failure, paths};
 use crate::exit::ExitCode;
@@ -37,9 +37,6 @@ const RECORD: &str = "record.json";
 const FRESH: &str = ".record.new";
 /// How often a directory that is taken away at the moment of its making is made again.
 const TRIES: u32 = 16;
-
-const DIRECTORY: OFlag =
-    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 /// Why a record cannot be used.
 #[derive(Debug, thiserror::Error)]

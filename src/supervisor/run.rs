@@ -84,8 +84,7 @@ pub fn run(
     tree::adopt_orphans()?;
     let events = Events::new()?;
     // Its start takes longer than the record's way to the disk. Nothing is asked of it before that is there.
-    let mut worker = Worker::start(&plan.provisioner, plan.open_kubeconfig()?)?;
-    worker.send(&Request::Open(plan.cluster.clone()))?;
+    let worker = start_worker(plan)?;
     steps::reached(Step::ProvisionerStarted, Victims { provisioner: Some(worker.pid()), job: None });
     let (record, entry) = match on_record(plan) {
         Ok(made) => made,
@@ -146,6 +145,10 @@ pub fn run(
         }
         Err(failure) => Err(Failure::new(ExitCode::CleanupIncomplete, format!("{failure}; {advice}"))),
     }
+}
+
+fn start_worker(plan: &Plan) -> Result<Worker, Failure> {
+    Worker::start(&plan.provisioner, plan.open_kubeconfig()?, plan.cluster.clone())
 }
 
 fn on_record(plan: &Plan) -> Result<(Record, Entry), Failure> {
@@ -405,11 +408,7 @@ impl Life<'_> {
     fn worker_or_new(&mut self) -> Result<&mut Worker, Failure> {
         let worker = match self.worker.take() {
             Some(worker) => worker,
-            None => {
-                let mut worker = Worker::start(&self.plan.provisioner, self.plan.open_kubeconfig()?)?;
-                worker.send(&Request::Open(self.plan.cluster.clone()))?;
-                worker
-            }
+            None => start_worker(self.plan)?,
         };
         Ok(self.worker.insert(worker))
     }

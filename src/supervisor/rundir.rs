@@ -23,7 +23,8 @@ use crate::policy::names::JobId;
 use crate::sys::process;
 use crate::sys::trusted::{self, Links};
 
-const DIRECTORY: OFlag =
+/// How a directory is opened in one that is root's: itself, never what a link leads to.
+pub(super) const DIRECTORY: OFlag =
     OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 /// How long a child may take to die from KILL.
@@ -70,6 +71,15 @@ fn new_directory(parent: &OwnedFd, name: &OsString, path: &Path) -> Result<Owned
     })
 }
 
+/// Opens a directory in one of root's; none when it is gone.
+fn existing(parent: &OwnedFd, name: &OsString, path: &Path) -> Result<Option<OwnedFd>, Failure> {
+    match openat(parent, name.as_os_str(), DIRECTORY, Mode::empty()) {
+        Ok(directory) => Ok(Some(directory)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(error) => Err(failed(path.display())(error)),
+    }
+}
+
 impl RunDirectory {
     /// Makes the directory of `job`; its files will belong to `uid` and `gid`.
     ///
@@ -100,11 +110,7 @@ impl RunDirectory {
         let parent = own_directory(base, 0o711)?;
         let name = OsString::from(job.as_str());
         let path = base.join(&name);
-        let directory = match openat(&parent, name.as_os_str(), DIRECTORY, Mode::empty()) {
-            Ok(directory) => directory,
-            Err(Errno::ENOENT) => return Ok(None),
-            Err(error) => return Err(failed(path.display())(error)),
-        };
+        let Some(directory) = existing(&parent, &name, &path)? else { return Ok(None) };
         match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
             Ok(directory) => {
                 Ok(Some(Self { parent, directory, name, path, owner: (Uid::from_raw(0), Gid::from_raw(0)) }))
@@ -239,11 +245,7 @@ impl ScratchDirectory {
         let name = OsString::from(job.as_str());
         let path = base.join(&name);
         // Looked at and removed by its name, never read: what is in it is somebody else's.
-        let directory = match openat(&parent, name.as_os_str(), DIRECTORY, Mode::empty()) {
-            Ok(directory) => directory,
-            Err(Errno::ENOENT) => return Ok(None),
-            Err(error) => return Err(failed(path.display())(error)),
-        };
+        let Some(directory) = existing(&parent, &name, &path)? else { return Ok(None) };
         let owner = fstat(&directory).map_err(failed(path.display()))?;
         Ok(Some((Self { parent, name, path, directory }, owner.st_uid, owner.st_gid)))
     }

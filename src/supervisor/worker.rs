@@ -16,7 +16,7 @@ use nix::sys::wait::WaitStatus;
 use super::lookup::Record;
 use super::{Failure, paths};
 use crate::exit::ExitCode;
-use crate::protocol::{self, FrameError, KUBECONFIG_FD, MAX_FRAME, Reply, Request, SOCKET_FD};
+use crate::protocol::{self, ClusterAccess, FrameError, KUBECONFIG_FD, MAX_FRAME, Reply, Request, SOCKET_FD};
 use crate::sys::process::{self, Child, become_user};
 use crate::sys::trusted::{self, Links};
 
@@ -51,11 +51,11 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts one as `account`, with `kubeconfig`.
+    /// Starts one as `account`, with `kubeconfig`, for one cluster. It makes nothing before it is asked.
     ///
     /// # Errors
     /// [`ExitCode::Provisioner`].
-    pub fn start(account: &Record, kubeconfig: OwnedFd) -> Result<Self, Failure> {
+    pub fn start(account: &Record, kubeconfig: OwnedFd, cluster: ClusterAccess) -> Result<Self, Failure> {
         let program = paths::provisioner();
         // Nobody but root can change it, so its path may be used after the look.
         trusted::open_file(program, Links::FollowRoots).map_err(Failure::of(ExitCode::Provisioner))?;
@@ -64,7 +64,10 @@ impl Worker {
         let child = process::fork(|| become_provisioner(account, &theirs.into(), &kubeconfig))
             .map_err(Failure::doing(ExitCode::Provisioner, "fork"))?;
         ours.set_nonblocking(true).map_err(Failure::doing(ExitCode::Provisioner, "socket"))?;
-        Ok(Self { child, socket: ours, buffer: Vec::new(), awaits: Awaits::Nothing, on_the_way: 0 })
+        let mut worker =
+            Self { child, socket: ours, buffer: Vec::new(), awaits: Awaits::Nothing, on_the_way: 0 };
+        worker.send(&Request::Open(cluster))?;
+        Ok(worker)
     }
 
     /// Its process.
