@@ -255,3 +255,23 @@ fn spark_is_refused_when_the_old_token_ends_and_no_fresh_one_came() {
     assert!(!Path::new(&run).join(&id).exists(), "the run directory is left");
     drop(proxied);
 }
+
+/// A host that was cut off until its job was overdue: another host has removed the account, and no token will come again.
+/// A driver would wait for executors for ever; so the job is ended, and says why.
+#[test]
+#[ignore = "needs the test bed: make test"]
+fn checklist_92_a_job_whose_account_was_removed_is_ended_and_told_of_it() {
+    let script = "trap 'exit 77' TERM; while :; do sleep 0.2; done";
+    let mut options = Options::scripted("gone", script);
+    options.life = Some(LIFE);
+    let proxied = Proxied::new(options);
+    let mut running = start(&mut proxied.job());
+    let (job, _) = running.job();
+    kubectl(&["delete", "serviceaccount", "-n", &proxied.namespace, &format!("ssa-job-{job}")]);
+    let line = running.line("it is ended");
+    assert!(line.contains("service account is gone"), "{line}");
+    let ended = running.end();
+    // TERM, as from its owner; the job's own end is reported.
+    assert_eq!(ended.code(), 77, "{ended:?}");
+    assert_nothing_left(&job);
+}
