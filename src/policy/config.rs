@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::spark::DriverPorts;
 
+mod driver;
 pub mod duration;
 mod environment;
 mod explain;
@@ -21,6 +22,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+pub use driver::{Driver, Limits};
 pub(crate) use parse::Reader;
 pub use parse::{ConfigError, MAX_TEXT, parse};
 
@@ -165,6 +167,9 @@ pub struct Profile {
     /// The job's environment.
     #[serde(default)]
     pub environment: Environment,
+    /// What the driver may use of this host; anything when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<Driver>,
 }
 
 /// A program of Spark's `bin` directory.

@@ -6,6 +6,7 @@ pub mod config;
 pub mod identity;
 pub mod names;
 pub mod namespace;
+pub mod quantity;
 pub mod tags;
 pub mod token;
 

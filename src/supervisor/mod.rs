@@ -15,6 +15,7 @@ pub mod events;
 pub mod invocation;
 pub mod jobs;
 pub mod journal;
+pub mod limits;
 pub mod load;
 pub mod lookup;
 pub mod paths;

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::invocation::Invocation;
+use super::limits::Planned;
 use super::lookup::{self, Question, Record};
 use super::proc::JOB_VARIABLE;
 use super::startup::{CallerUid, Given};
@@ -323,6 +324,28 @@ impl Plan {
         let matched = self.trace.iter().find(|rule| rule.verdict == identity::Verdict::Matched);
         let matched = matched.map(ToString::to_string).unwrap_or_default();
         format!("{matched}; {}", self.allowed_by)
+    }
+
+    /// How this host limits the driver.
+    #[must_use]
+    pub fn limits(&self) -> Planned {
+        let new = |driver| Planned::new(driver, self.user_name.as_str(), &self.job);
+        self.profile.driver.as_ref().map(new).unwrap_or_default()
+    }
+
+    /// What is told when the kernel has ended a process of the job's for its memory.
+    #[must_use]
+    pub fn memory_exceeded(&self) -> String {
+        let driver = self.profile.driver.clone().unwrap_or_default();
+        let name = |key: &str, limit: Option<String>| limit.map(|limit| format!("{key} is {limit}"));
+        let limits =
+            [name("driver.job.memory", driver.job.memory), name("driver.user.memory", driver.user.memory)];
+        format!(
+            "the driver, or what it started, was killed because it used more memory than it may ({} in profile {}); \
+             ask for less (--driver-memory) or have the limit raised",
+            limits.into_iter().flatten().collect::<Vec<_>>().join(", "),
+            self.profile_name
+        )
     }
 
     /// Opens the cluster's kubeconfig, which nobody but root and the provisioner may read [10].

@@ -22,6 +22,7 @@ use nix::sys::wait::WaitStatus;
 use super::cgroup::Cgroup;
 use super::events::{Event, Events};
 use super::journal::{Entry, Journal, Record, now};
+use super::limits::Planned;
 use super::plan::Plan;
 use super::ports::{self, Reserved};
 use super::report::Report;
@@ -62,6 +63,7 @@ struct Life<'a> {
     scratch: Option<ScratchDirectory>,
     ports: Option<Reserved>,
     cgroup: Option<Cgroup>,
+    limits: Planned,
     worker: Option<Worker>,
     /// What the cluster holds for this job, for taking it back.
     made: TearDown,
@@ -88,7 +90,8 @@ pub fn run(
     // Its start takes longer than the record's way to the disk. Nothing is asked of it before that is there.
     let worker = start_worker(plan)?;
     steps::reached(Step::ProvisionerStarted, Victims { provisioner: Some(worker.pid()), job: None });
-    let (record, entry) = match on_record(plan) {
+    let limits = plan.limits();
+    let (record, entry) = match on_record(plan, &limits) {
         Ok(made) => made,
         Err(failure) => {
             worker.end();
@@ -106,6 +109,7 @@ pub fn run(
         scratch: None,
         ports: None,
         cgroup: None,
+        limits,
         worker: Some(worker),
         made: TearDown {
             job: plan.job.clone(),
@@ -122,6 +126,9 @@ pub fn run(
     };
     let result = tell_id(&plan.job).and_then(|()| life.live(staged));
     let ran = life.job.is_some();
+    if ran && life.limits.exceeded() {
+        life.report.warn(plan.memory_exceeded());
+    }
     life.reached(Step::JobEnded);
     life.record_end(&result, ran);
     let left = life.take_back();
@@ -154,8 +161,8 @@ fn start_worker(plan: &Plan) -> Result<Worker, Failure> {
     Worker::start(&plan.provisioner, plan.open_kubeconfig()?, plan.cluster.clone())
 }
 
-fn on_record(plan: &Plan) -> Result<(Record, Entry), Failure> {
-    let record = recorded::begin(plan)?;
+fn on_record(plan: &Plan, limits: &Planned) -> Result<(Record, Entry), Failure> {
+    let record = recorded::begin(plan, limits)?;
     let entry = Journal::open()?.create(&record)?;
     Ok((record, entry))
 }

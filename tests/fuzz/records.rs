@@ -46,6 +46,7 @@ fn record(random: &mut Random) -> Record {
         command: command((0..random.below(30)).map(|_| random.text(200)).collect()),
         supervisor: process(random),
         cgroup: random.one_in(2).then(|| random.text(60)),
+        groups: (0..random.below(3)).map(|_| random.text(60)).collect(),
         process: random.one_in(2).then(|| process(random)),
         made: Made { account_uid: random.one_in(2).then(|| random.text(36)), binding_uid: None },
         times: Times {

@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use super::parse::Finding;
 use super::place::Segment;
-use super::{Cluster, Config, Environment, MappingRule, NamespacePolicy, Profile, Spark, Users, environment};
+use super::{
+    Cluster, Config, Driver, Environment, Limits, MappingRule, NamespacePolicy, Profile, Spark, Users,
+    environment,
+};
 use crate::policy::identity::check_pattern;
 use crate::policy::names::{Login, NamespaceName, UserName, is_project_key, is_word};
 use crate::policy::namespace::validate_template;
+use crate::policy::quantity::Quantity;
 use crate::spark::ports;
 
 mod labels;
@@ -260,7 +264,35 @@ fn profile(here: &Place, profile: &Profile, config: &Config) -> Check {
         "1h is a good value",
     )?;
     spark(&here.then("spark"), &profile.spark)?;
-    variables(&here.then("environment"), &profile.environment)
+    variables(&here.then("environment"), &profile.environment)?;
+    profile.driver.iter().try_for_each(|value| driver(&here.then("driver"), value))
+}
+
+fn driver(here: &Place, driver: &Driver) -> Check {
+    let cgroup = here.then("cgroup");
+    let parts: Vec<&str> = driver.cgroup.split('/').collect();
+    let plain = |part: &&str| is_word(part, 63) && !part.starts_with('.') && !part.starts_with("cgroup.");
+    let legal = parts.len() <= 8 && parts.iter().all(|part| *part == "${user}" || plain(part));
+    let rule = "must be 1 to 8 names of [A-Za-z0-9._-] with `/` between them, one of which may be ${user}";
+    cgroup.require(legal, rule, "correct it")?;
+    let of_user = driver.user == Limits::default() || parts.last() == Some(&"${user}");
+    cgroup.require(of_user, "must end in ${user} where the user has limits", "let it end so")?;
+    for (key, limits) in [("job", &driver.job), ("user", &driver.user)] {
+        let place = here.then(key);
+        for (name, text) in [("memory", &limits.memory), ("cpu", &limits.cpu)] {
+            let amount = text
+                .as_ref()
+                .is_none_or(|text| text.parse().is_ok_and(|amount: Quantity| amount > Quantity::ZERO));
+            place.then(name).require(
+                amount,
+                "must be a quantity above nothing, such as 4Gi, 2 or 500m",
+                "correct it",
+            )?;
+        }
+        let tasks = limits.tasks.is_none_or(|tasks| tasks >= 64);
+        place.then("tasks").require(tasks, "must be at least 64: a JVM has that many threads", "raise it")?;
+    }
+    Ok(())
 }
 
 fn spark(here: &Place, spark: &Spark) -> Check {
