@@ -37,6 +37,9 @@ pub enum Verb {
     Reap(ReapArgs),
     /// Look whether this host and the cluster are ready to run jobs
     Check(CheckArgs),
+    /// Look after namespaces, with an administrator's kubeconfig
+    #[command(subcommand)]
+    Namespace(NamespaceVerb),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -174,6 +177,140 @@ pub struct CheckArgs {
     /// Also decide as a run for this login would
     #[arg(long, value_name = "LOGIN")]
     pub user: Option<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// With whose rights, and in which cluster, `namespace …` works.
+#[derive(Args, Debug)]
+pub struct Administrator {
+    /// Kubeconfig of an administrator of the cluster (absolute path; of root's, closed to others): the provisioner may
+    /// neither list, adopt nor delete namespaces
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: PathBuf,
+
+    /// Context of that kubeconfig [default: its current context]
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+
+    /// Cluster of the configuration that it leads to [default: the only one]
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+}
+
+/// `namespace …`.
+#[derive(Debug, Subcommand)]
+pub enum NamespaceVerb {
+    /// List managed namespaces: whose they are, and whether that user still exists
+    List(NamespaceListArgs),
+    /// Give a namespace that exists to a user or a team
+    Adopt(AdoptArgs),
+    /// Namespaces' policies
+    #[command(subcommand)]
+    Policies(PoliciesVerb),
+    /// Delete namespaces of users that have been gone for long
+    Prune(PruneArgs),
+}
+
+/// `namespace list`.
+#[derive(Args, Debug)]
+pub struct NamespaceListArgs {
+    /// Whose rights
+    #[command(flatten)]
+    pub administrator: Administrator,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `namespace adopt`.
+#[derive(Args, Debug)]
+pub struct AdoptArgs {
+    /// The namespace
+    #[arg(value_name = "NAMESPACE")]
+    pub namespace: String,
+
+    /// Whose rights
+    #[command(flatten)]
+    pub administrator: Administrator,
+
+    /// Profile whose jobs are to use it
+    #[arg(long, value_name = "NAME")]
+    pub profile: String,
+
+    /// It becomes the namespace that a run for this login would use
+    #[arg(long, value_name = "LOGIN", required_unless_present = "owner", conflicts_with = "owner")]
+    pub user: Option<String>,
+
+    /// Project of that run
+    #[arg(long, value_name = "KEY", requires = "user")]
+    pub project: Option<String>,
+
+    /// The owner itself, as `run --dry-run` prints it
+    #[arg(long, value_name = "JSON")]
+    pub owner: Option<String>,
+
+    /// Show what is in it and what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// What is in it was looked at, and may be used by this owner's jobs
+    #[arg(long)]
+    pub yes: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `namespace policies …`.
+#[derive(Debug, Subcommand)]
+pub enum PoliciesVerb {
+    /// Bring the configuration's policies into managed namespaces now, and not with the next run
+    Apply(PoliciesApplyArgs),
+}
+
+/// `namespace policies apply`.
+#[derive(Args, Debug)]
+pub struct PoliciesApplyArgs {
+    /// Which
+    #[arg(value_name = "NAMESPACE", required_unless_present = "all")]
+    pub namespaces: Vec<String>,
+
+    /// Whose rights
+    #[command(flatten)]
+    pub administrator: Administrator,
+
+    /// All managed namespaces that a profile's template gives
+    #[arg(long, conflicts_with = "namespaces")]
+    pub all: bool,
+
+    /// Tell what differs, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `namespace prune`.
+#[derive(Args, Debug)]
+pub struct PruneArgs {
+    /// Whose rights
+    #[command(flatten)]
+    pub administrator: Administrator,
+
+    /// Tell what would be deleted; take note of nothing
+    #[arg(long, required_unless_present = "yes", conflicts_with = "yes")]
+    pub dry_run: bool,
+
+    /// Delete
+    #[arg(long)]
+    pub yes: bool,
 
     /// Print JSON
     #[arg(long)]

@@ -16,6 +16,10 @@ use crate::policy::config::{Cluster, Timeouts};
 use crate::policy::names::{JobId, NamespaceName};
 use crate::policy::token::Token;
 
+pub mod namespaces;
+
+use namespaces::{Adopt, Contents, LookInto, Prune, Pruned, SeenNamespace};
+
 /// Largest frame in bytes. A certificate bundle is the largest thing carried.
 pub const MAX_FRAME: usize = 256 * 1024;
 /// Descriptor of the socket in the provisioner.
@@ -183,6 +187,14 @@ pub enum Request {
     ReapOverdue(ReapOverdue),
     /// May the provisioner do what it must, in this namespace? [`Reply::Checked`] or [`Reply::Failed`].
     Check(NamespaceWanted),
+    /// Managed namespaces: [`Reply::Namespace`] for each, then [`Reply::NamespacesDone`] or [`Reply::Failed`].
+    ListNamespaces,
+    /// [`Reply::Inside`] or [`Reply::Failed`].
+    LookInto(LookInto),
+    /// [`Reply::Adopted`] or [`Reply::Failed`].
+    Adopt(Adopt),
+    /// [`Reply::Pruned`] or [`Reply::Failed`].
+    Prune(Prune),
 }
 
 /// The kinds of object that the provisioner makes.
@@ -282,6 +294,32 @@ pub enum Reply {
         /// In the order they were made.
         lines: Vec<CheckLine>,
     },
+    /// A managed namespace. Sent page by page.
+    Namespace(SeenNamespace),
+    /// All managed namespaces were told.
+    NamespacesDone {
+        /// The API server's clock, in seconds since 1970.
+        date: i64,
+        /// `https://host:port` of the API server.
+        server: String,
+        /// What is wrong in the cluster, and why some could not be told.
+        problems: Vec<String>,
+    },
+    /// Answer to [`Request::LookInto`].
+    Inside {
+        /// The namespace.
+        namespace: SeenNamespace,
+        /// What is in it, where that was asked for, kinds without objects left out.
+        contents: Vec<Contents>,
+        /// Kinds that could not be looked at, and why.
+        problems: Vec<String>,
+        /// `https://host:port` of the API server.
+        server: String,
+    },
+    /// The namespace is a managed one now.
+    Adopted,
+    /// Answer to [`Request::Prune`].
+    Pruned(Pruned),
     /// The request failed; what it had made is removed already unless `left` says otherwise.
     Failed {
         /// One of the cluster's codes (214..=220).

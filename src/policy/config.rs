@@ -39,6 +39,9 @@ pub struct Config {
     /// Policies that profiles name.
     #[serde(default)]
     pub namespace_policies: BTreeMap<String, NamespacePolicy>,
+    /// The administrator's verbs for namespaces.
+    #[serde(default)]
+    pub namespaces: Namespaces,
     /// What `--stage` and `--request` may bring.
     #[serde(default)]
     pub staging: Staging,
@@ -281,6 +284,24 @@ pub enum PodSecurity {
     Baseline,
     /// Hardened pods only.
     Restricted,
+}
+
+/// The administrator's verbs for namespaces.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Namespaces {
+    /// `namespace prune` deletes a user's namespace after the user has been missing for this many days, 1 to 3650.
+    pub prune_after_days: u16,
+    /// Account that holds the administrator's credential during `namespace` verbs: best a system account of its own. The
+    /// provisioner's when absent. Never one that may call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+}
+
+impl Default for Namespaces {
+    fn default() -> Self {
+        Self { prune_after_days: 30, account: None }
+    }
 }
 
 /// Bounds on what the caller hands over.

@@ -2,10 +2,12 @@
 //!
 //! Nothing here opens a file, asks the account database or the cluster; it all runs in unit tests.
 
+pub mod absence;
 pub mod config;
 pub mod identity;
 pub mod names;
 pub mod namespace;
+pub mod owner;
 pub mod tags;
 pub mod token;
 

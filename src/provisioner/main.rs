@@ -5,6 +5,7 @@
 //! what was made for the job is then taken back and the program ends.
 
 mod address;
+mod administer;
 mod api;
 mod check;
 mod credential;
@@ -18,6 +19,7 @@ mod login;
 mod namespace;
 mod objects;
 mod overdue;
+mod page;
 mod provision;
 #[cfg(test)]
 mod standin;
@@ -153,6 +155,14 @@ impl Session {
                 let api = self.api().await?;
                 Ok(Reply::Checked { lines: check::check(&api, &self.access, &namespace).await })
             }
+            Request::ListNamespaces => {
+                administer::list(&self.api().await?, &self.credential.server, &mut self.wire).await
+            }
+            Request::LookInto(wanted) => {
+                administer::look_into(&self.api().await?, &self.credential.server, &wanted).await
+            }
+            Request::Adopt(wanted) => administer::adopt(&self.api().await?, &wanted).await,
+            Request::Prune(wanted) => administer::prune(&self.api().await?, &wanted).await,
         }
     }
 

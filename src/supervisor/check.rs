@@ -161,7 +161,7 @@ fn profile_lines(
                 labels: [(MANAGED_LABEL.to_owned(), "true".to_owned())].into(),
             })
             .map_err(|error| error.to_string()),
-        Some(login) => decided(config, name, profile, login).map_err(|failure| failure.message),
+        Some(login) => decided(config, name, profile, login, None).map_err(|failure| failure.message),
     };
     match namespace {
         Err(problem) => lines.push(line(what("login"), Err(problem))),
@@ -181,13 +181,19 @@ fn profile_lines(
 }
 
 /// The namespace that a run for this login would have.
-fn decided(config: &Config, name: &str, profile: &Profile, login: &str) -> Result<NamespaceWanted, Failure> {
+pub(super) fn decided(
+    config: &Config,
+    name: &str,
+    profile: &Profile,
+    login: &str,
+    project: Option<&str>,
+) -> Result<NamespaceWanted, Failure> {
     let program = profile.programs.first().copied().unwrap_or(Program::SparkSubmit);
     let arguments = if program == Program::SparkSubmit { vec!["check.py".into()] } else { Vec::new() };
     let wanted = Invocation {
         user: login.to_owned(),
         profile: name.to_owned(),
-        project: None,
+        project: project.map(str::to_owned),
         program,
         conf: std::collections::BTreeMap::new(),
         stage: Vec::new(),

@@ -17,6 +17,7 @@ pub mod jobs;
 pub mod journal;
 pub mod load;
 pub mod lookup;
+pub mod namespaces;
 pub mod paths;
 pub mod plan;
 pub mod proc;

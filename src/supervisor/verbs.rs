@@ -9,7 +9,7 @@ use super::lookup::Record;
 use super::plan::Plan;
 use super::report::Report;
 use super::startup::{self, CallerUid, Given};
-use super::{Failure, Outcome, audit, check, config, jobs, load, paths, plan, reap, run};
+use super::{Failure, Outcome, audit, check, config, jobs, load, namespaces, paths, plan, reap, run};
 use crate::caller::{self, Caller, CallerError};
 use crate::cli::{CheckArgs, Cli, ConfigVerb, RunArgs, Verb};
 use crate::exit::ExitCode;
@@ -35,6 +35,7 @@ pub fn who_may(verb: &Verb) -> Who {
         Verb::Run(_) | Verb::List(_) | Verb::Status(_) | Verb::Kill(_) => Who::Callers,
         Verb::Reap(_)
         | Verb::Check(_)
+        | Verb::Namespace(_)
         | Verb::Config(ConfigVerb::Show { .. } | ConfigVerb::Validate { .. }) => Who::Root,
         Verb::Config(ConfigVerb::Schema) => Who::Anybody,
     }
@@ -94,6 +95,7 @@ fn checked(cli: Cli, caller: CallerUid, given: &Given) -> Result<Outcome, Failur
         }
         Verb::Reap(args) => reap::reap(&load::config(&path)?, &args),
         Verb::Check(args) => check_verb(&path, &args),
+        Verb::Namespace(verb) => namespaces::dispatch(&load::config(&path)?, &verb),
         Verb::Config(ConfigVerb::Show { json }) => print(&config::show(&path, json)?),
         Verb::Config(ConfigVerb::Validate { file: None }) => print(&config::validate_in_force(&path)?),
         Verb::Config(ConfigVerb::Validate { file: Some(file) }) => {
@@ -206,7 +208,7 @@ fn check_verb(path: &Path, args: &CheckArgs) -> Result<Outcome, Failure> {
 }
 
 /// Prints a result; a reader that has gone is not our failure.
-fn print(text: &str) -> Result<Outcome, Failure> {
+pub(super) fn print(text: &str) -> Result<Outcome, Failure> {
     let mut out = std::io::stdout().lock();
     let _ = out
         .write_all(text.as_bytes())
@@ -232,6 +234,15 @@ mod tests {
         assert_eq!(who(&["kill", "x"]), Who::Callers);
         assert_eq!(who(&["reap"]), Who::Root);
         assert_eq!(who(&["check"]), Who::Root);
+        let administrator = ["--kubeconfig", "/x"];
+        for words in [
+            ["namespace", "list"].as_slice(),
+            &["namespace", "adopt", "n", "--profile", "p", "--user", "alice"],
+            &["namespace", "policies", "apply", "--all"],
+            &["namespace", "prune", "--dry-run"],
+        ] {
+            assert_eq!(who(&[words, &administrator].concat()), Who::Root);
+        }
         assert_eq!(who(&["config", "show"]), Who::Root);
         assert_eq!(who(&["config", "validate", "/x"]), Who::Root);
         assert_eq!(who(&["config", "schema"]), Who::Anybody);

@@ -16,6 +16,7 @@ use nix::sys::wait::WaitStatus;
 use super::lookup::Record;
 use super::{Failure, paths};
 use crate::exit::ExitCode;
+use crate::protocol::namespaces::MAX_NAMESPACES;
 use crate::protocol::{self, ClusterAccess, FrameError, KUBECONFIG_FD, MAX_FRAME, Reply, Request, SOCKET_FD};
 use crate::sys::process::{self, Child, become_user};
 use crate::sys::trusted::{self, Links};
@@ -38,6 +39,10 @@ enum Awaits {
     TornDown,
     OverdueDone,
     Checked,
+    NamespacesDone,
+    Inside,
+    Adopted,
+    Pruned,
 }
 
 /// A running provisioner.
@@ -105,9 +110,14 @@ impl Worker {
             Request::TearDown(_) => Awaits::TornDown,
             Request::ReapOverdue(_) => Awaits::OverdueDone,
             Request::Check(_) => Awaits::Checked,
+            Request::ListNamespaces => Awaits::NamespacesDone,
+            Request::LookInto(_) => Awaits::Inside,
+            Request::Adopt(_) => Awaits::Adopted,
+            Request::Prune(_) => Awaits::Pruned,
         };
         self.on_the_way = match self.awaits {
             Awaits::OverdueDone => MAX_OVERDUE,
+            Awaits::NamespacesDone => MAX_NAMESPACES,
             _ => MAX_ON_THE_WAY,
         };
         let frame = protocol::encode(request).map_err(Failure::of(ExitCode::Internal))?;
@@ -171,6 +181,7 @@ impl Worker {
             // On the way to Provisioned; the request stays open.
             (Reply::Created { .. }, Awaits::Provisioned) => true,
             (Reply::Overdue(_), Awaits::OverdueDone) => true,
+            (Reply::Namespace(_), Awaits::NamespacesDone) => true,
             // The last words about a request that tearing down has overtaken.
             (
                 Reply::Created { .. }
@@ -193,7 +204,11 @@ impl Worker {
             | (Reply::Renewed { .. } | Reply::AccountGone, Awaits::Renewed)
             | (Reply::OverdueDone { .. }, Awaits::OverdueDone)
             | (Reply::TornDown { .. }, Awaits::TornDown)
-            | (Reply::Checked { .. }, Awaits::Checked) => true,
+            | (Reply::Checked { .. }, Awaits::Checked)
+            | (Reply::NamespacesDone { .. }, Awaits::NamespacesDone)
+            | (Reply::Inside { .. }, Awaits::Inside)
+            | (Reply::Adopted, Awaits::Adopted)
+            | (Reply::Pruned(_), Awaits::Pruned) => true,
             (Reply::Failed { .. }, awaits) => awaits != Awaits::Nothing,
             _ => false,
         };

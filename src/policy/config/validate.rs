@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::parse::Finding;
 use super::place::Segment;
-use super::{Cluster, Config, Environment, MappingRule, NamespacePolicy, Profile, Spark, Users, environment};
+use super::{
+    Cluster, Config, Environment, MappingRule, NamespacePolicy, Namespaces, Profile, Spark, Users, environment,
+};
 use crate::policy::identity::check_pattern;
 use crate::policy::names::{Login, NamespaceName, UserName, is_project_key, is_word};
 use crate::policy::namespace::validate_template;
@@ -122,8 +124,20 @@ pub(super) fn validate(config: &Config) -> Check {
         .profiles
         .iter()
         .try_for_each(|(name, value)| profile(&profiles.then(name.as_str()), value, config))?;
+    namespaces(&Place::top("namespaces"), &config.namespaces)?;
     let files = Place::top("staging").then("max_files");
     files.require(config.staging.max_files <= MAX_FILES, "must be at most 1012", "stage an archive instead")
+}
+
+fn namespaces(here: &Place, namespaces: &Namespaces) -> Check {
+    let days = (1..=3650).contains(&namespaces.prune_after_days);
+    here.then("prune_after_days").require(days, "must be 1 to 3650", "30 is a good value")?;
+    let account = here.then("account");
+    namespaces.account.iter().try_for_each(|name| {
+        account.user_name(name)?;
+        let not_root = "must not be root: what talks to Kubernetes is no code of root's";
+        account.require(name != "root", not_root, "name a system account of its own")
+    })
 }
 
 fn users(users: &Users) -> Check {
