@@ -1,7 +1,7 @@
 //! Since when the users of namespaces have been missing: what `namespace prune` remembers from one call to the next.
 //!
 //! A look that finds a user missing is worth little by itself, since directories fail in many ways. So the first of them
-//! only starts the count, any look that finds the user starts it anew, and so does a namespace that was made since.
+//! only starts the count, and any look that finds the user, or another namespace (by uid) or owner, starts it anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -58,8 +58,6 @@ pub struct Seen<'a> {
     pub namespace: &'a NamespaceName,
     /// Its owner annotation.
     pub owner: &'a str,
-    /// When it was made, in seconds since 1970.
-    pub created: i64,
 }
 
 /// Namespaces whose users are missing, by cluster and uid.
@@ -131,8 +129,8 @@ impl Absences {
             .take(room)
             .map(|seen| {
                 let since = old.get(seen.uid).filter(|known| {
-                    // A clock that went back, and a namespace that somebody made meanwhile, prove nothing.
-                    known.owner == seen.owner && known.last <= now && seen.created <= known.first
+                    // A clock that went back, and a namespace that was given to somebody else, prove nothing.
+                    known.owner == seen.owner && known.last <= now
                 });
                 let first = since.map_or(now, |known| known.first.min(known.last));
                 let absence = Absence {

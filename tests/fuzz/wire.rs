@@ -14,6 +14,7 @@ use spark_submit_as::cli::{Cli, RunArgs, Verb};
 use spark_submit_as::exit::ExitCode;
 use spark_submit_as::policy::names::{JobId, NamespaceName};
 use spark_submit_as::policy::token::Token;
+use spark_submit_as::protocol::namespaces::*;
 use spark_submit_as::protocol::*;
 use spark_submit_as::supervisor::{invocation, report};
 
@@ -73,7 +74,7 @@ fn wanted(random: &mut Random) -> NamespaceWanted {
 }
 
 fn request(random: &mut Random) -> Request {
-    match random.below(6) {
+    match random.below(10) {
         0 => Request::Open(ClusterAccess {
             context: maybe(random),
             driver_role: random.text(40),
@@ -96,14 +97,42 @@ fn request(random: &mut Random) -> Request {
             dry_run: random.one_in(2),
             seconds: random.next(),
         }),
-        _ => Request::Check(wanted(random)),
+        5 => Request::Check(wanted(random)),
+        6 => Request::ListNamespaces,
+        7 => Request::LookInto(LookInto { name: namespace(random), contents: random.one_in(2) }),
+        8 => Request::Adopt(Adopt {
+            name: namespace(random),
+            uid: random.text(60),
+            resource_version: random.text(20),
+            owner: random.text(60),
+            dry_run: random.one_in(2),
+        }),
+        _ => Request::Prune(Prune {
+            name: namespace(random),
+            uid: random.text(60),
+            resource_version: random.text(20),
+            dry_run: random.one_in(2),
+        }),
+    }
+}
+
+fn seen(random: &mut Random) -> SeenNamespace {
+    SeenNamespace {
+        name: namespace(random),
+        uid: random.text(60),
+        resource_version: random.text(20),
+        created: random.next().cast_signed(),
+        terminating: random.one_in(2),
+        managed: random.one_in(2),
+        owner: maybe(random),
+        pod_security: maybe(random),
     }
 }
 
 fn reply(random: &mut Random) -> Reply {
     let number = |random: &mut Random| u32::try_from(random.next() >> 32).unwrap();
     let time = |random: &mut Random| random.next().cast_signed();
-    match random.below(9) {
+    match random.below(14) {
         0 => Reply::Created {
             kind: *random.pick(&[
                 Kind::Namespace,
@@ -147,6 +176,29 @@ fn reply(random: &mut Random) -> Reply {
                 .map(|_| CheckLine { what: random.text(40), ok: random.one_in(2), message: random.text(60) })
                 .collect(),
         },
+        8 => Reply::Namespace(seen(random)),
+        9 => Reply::NamespacesDone { date: time(random), server: random.text(60), problems: texts(random) },
+        10 => Reply::Inside {
+            namespace: seen(random),
+            contents: (0..random.below(4))
+                .map(|_| Contents {
+                    resource: random.text(20),
+                    count: random.next(),
+                    names: texts(random),
+                })
+                .collect(),
+            problems: texts(random),
+            server: random.text(60),
+        },
+        11 => Reply::Adopted,
+        12 => Reply::Pruned(*random.pick(&[
+            Pruned::Deleted,
+            Pruned::WouldDelete,
+            Pruned::Changed,
+            Pruned::Gone,
+            Pruned::JobAccount,
+            Pruned::JobPod,
+        ])),
         _ => {
             Reply::Failed { code: *random.pick(ExitCode::ALL), message: random.text(90), left: texts(random) }
         }
@@ -208,14 +260,14 @@ pub fn frames(random: &mut Random) -> bool {
         let message = reply(random);
         round_trip(random, &message)
     };
-    let tag = *random.pick(&["created", "torn-down", "overdue-done", "checked", "open", "reap-overdue", "x"]);
+    let tag = *random.pick(&["created", "torn-down", "overdue-done", "checked", "open", "reap-overdue", "inside", "x"]);
     let text = match random.below(6) {
         0 => frame[4..].to_vec(),
         1 => {
             // Much in little, of the right kind or of any.
             let room = if random.one_in(20) { MAX_FRAME } else { 4000 };
             let filling = String::from_utf8_lossy(&random.repeated(room)).into_owned();
-            let key = *random.pick(&["failures", "lines", "name", "pods", "made", "namespaces"]);
+            let key = *random.pick(&["failures", "lines", "name", "pods", "made", "namespaces", "contents"]);
             format!("{{\"{key}\":[{filling}],\"reply\":\"{tag}\",\"request\":\"{tag}\"}}").into_bytes()
         }
         _ => random.spoil(&frame[4..], MAX_FRAME),
@@ -303,6 +355,15 @@ pub fn command_line(random: &mut Random) -> bool {
         b"run",
         b"check",
         b"config",
+        b"namespace",
+        b"adopt",
+        b"prune",
+        b"policies",
+        b"apply",
+        b"--kubeconfig=/x",
+        b"--yes",
+        b"--all",
+        b"--owner={}",
         b"validate",
         b"show",
         b"schema",

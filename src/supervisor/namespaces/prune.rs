@@ -87,7 +87,6 @@ pub(super) fn prune(config: &Config, args: &PruneArgs) -> Result<Outcome, Failur
         uid: &candidate.namespace.uid,
         namespace: &candidate.namespace.name,
         owner: candidate.owner.as_str(),
-        created: candidate.namespace.created,
     });
     absences.observe(office.name, listed.date, seen, &back, |name| config.clusters.contains_key(name));
     if args.yes {
@@ -195,7 +194,10 @@ impl Work<'_, '_> {
                 Ok(Pruned::Changed) => self.output.kept(namespace, "it was changed meanwhile"),
                 Ok(Pruned::JobAccount) => self.output.kept(namespace, "a job's account is in it"),
                 Ok(Pruned::JobPod) => self.output.kept(namespace, "a job's pod is in it"),
-                Err(failure) if failure.code == ExitCode::Interrupted => return Err(failure),
+                // Another cluster, or told to stop.
+                Err(failure) if matches!(failure.code, ExitCode::Interrupted | ExitCode::Usage) => {
+                    return Err(failure);
+                }
                 Err(failure) => {
                     failed = true;
                     self.output.row(namespace, "failed", Some(&failure.message));
@@ -209,7 +211,9 @@ impl Work<'_, '_> {
         let namespace = candidate.namespace;
         let time = self.office.config.timeouts.provision;
         // An administrator's kubeconfig leads where the administrator last worked; the configuration says which cluster is meant.
-        let seen = looked_into(own, &mut self.events, &namespace.name, false)?;
+        let seen = looked_into(own, &mut self.events, &namespace.name, false).map_err(|failure| {
+            Failure::new(failure.code, format!("with the cluster's own kubeconfig: {}", failure.message))
+        })?;
         if seen.namespace.uid != namespace.uid {
             return Err(Failure::new(
                 ExitCode::Usage,
@@ -269,7 +273,8 @@ impl Output {
         }));
     }
 
-    fn end(self, cluster: &str, server: &str) -> Result<(), Failure> {
+    fn end(mut self, cluster: &str, server: &str) -> Result<(), Failure> {
+        self.rows.sort_by_key(|row| row.get("namespace").map(Value::to_string));
         if self.json {
             let whole = json!({"cluster": cluster, "server": server, "namespaces": self.rows});
             let text = serde_json::to_string_pretty(&whole);
@@ -283,7 +288,7 @@ impl Output {
         for row in &self.rows {
             let why = text(row, "why");
             let why = if why.is_empty() { why } else { format!(": {why}") };
-            lines.push(format!("{:12} {}{why}", text(row, "outcome"), text(row, "namespace")));
+            lines.push(format!("{} {}{why}", text(row, "outcome"), text(row, "namespace")));
         }
         verbs::print(&lines.join("\n"))?;
         Ok(())
