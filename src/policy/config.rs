@@ -13,6 +13,7 @@ mod environment;
 mod explain;
 mod parse;
 mod place;
+mod policies;
 mod validate;
 mod yaml;
 
@@ -21,6 +22,10 @@ mod tests;
 
 pub(crate) use parse::Reader;
 pub use parse::{ConfigError, MAX_TEXT, parse};
+pub use policies::{
+    AccessMode, Egress, ExecutorAccount, LimitRange, LimitRangeItem, LimitType, NamespacePolicy, NetworkPolicy,
+    PodSecurity, ResourceQuota, Volume,
+};
 
 /// The whole file.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -36,7 +41,7 @@ pub struct Config {
     pub clusters: BTreeMap<String, Cluster>,
     /// The kinds of job, by name.
     pub profiles: BTreeMap<String, Profile>,
-    /// Policies that profiles name.
+    /// Policies that profiles name, or that name the namespaces they are for.
     #[serde(default)]
     pub namespace_policies: BTreeMap<String, NamespacePolicy>,
     /// What `--stage` and `--request` may bring.
@@ -163,6 +168,9 @@ pub struct Profile {
     /// The job's environment.
     #[serde(default)]
     pub environment: Environment,
+    /// A volume for each end-user, kept after the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<Volume>,
 }
 
 /// A program of Spark's `bin` directory.
@@ -201,7 +209,7 @@ pub struct Namespace {
     /// Create it on demand.
     #[serde(default)]
     pub create: bool,
-    /// Names of `namespace_policies` to apply.
+    /// Names of `namespace_policies` to apply, beside those whose `namespaces` matches.
     #[serde(default)]
     pub policies: Vec<String>,
 }
@@ -256,31 +264,6 @@ pub struct Environment {
     /// Variables set.
     #[serde(default)]
     pub set: BTreeMap<String, String>,
-}
-
-/// A policy for namespaces.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NamespacePolicy {
-    /// Pod Security level that a namespace is created with (label `pod-security.kubernetes.io/enforce`); restricted when
-    /// no policy says another. The fence refuses privileged.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pod_security: Option<PodSecurity>,
-    /// Further labels that a namespace is created with.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-}
-
-/// A Pod Security Standards level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum PodSecurity {
-    /// No restriction.
-    Privileged,
-    /// Known escalations are refused.
-    Baseline,
-    /// Hardened pods only.
-    Restricted,
 }
 
 /// Bounds on what the caller hands over.

@@ -8,21 +8,26 @@ mod address;
 mod api;
 mod check;
 mod credential;
+mod executors;
 mod expiry;
 mod fault;
 #[cfg(test)]
 mod faults;
 mod fence;
 mod files;
+mod join;
 mod login;
 mod namespace;
+mod network;
 mod objects;
 mod overdue;
+mod policies;
 mod provision;
 #[cfg(test)]
 mod standin;
 mod teardown;
 mod token;
+mod volume;
 mod wire;
 
 use std::process::ExitCode as Status;
