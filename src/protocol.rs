@@ -14,7 +14,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::exit::ExitCode;
 use crate::policy::config::{Cluster, Timeouts};
 use crate::policy::names::{JobId, NamespaceName};
+use crate::policy::network::JobNetwork;
 use crate::policy::token::Token;
+use crate::policy::volume::Claim;
+use crate::policy::wanted::Policies;
 
 pub mod namespaces;
 
@@ -40,6 +43,18 @@ pub const HOST_ANNOTATION: &str = "spark-submit-as/host";
 pub const EXPIRY_ANNOTATION: &str = "spark-submit-as/expires-at";
 /// Seconds between the end of a job's token and the time at which its account is overdue.
 pub const EXPIRY_MARGIN: u64 = 120;
+/// Annotation on a managed namespace and on the executors' account: what policies put there, so that it is taken away when
+/// none says it any more. The words `quota`, `limits` and `network` are objects, `label:KEY`, `annotation:KEY` and
+/// `secret:NAME` what they name.
+pub const APPLIED_ANNOTATION: &str = "spark-submit-as/applied";
+/// The ResourceQuota of a namespace's policies,
+pub const QUOTA: &str = "ssa-quota";
+/// the LimitRange,
+pub const LIMITS: &str = "ssa-limits";
+/// and the NetworkPolicy that nothing passes.
+pub const ISOLATED: &str = "ssa-isolated";
+/// Who is named in `managedFields` for what policies say.
+pub const FIELD_MANAGER: &str = "spark-submit-as";
 /// Account of every executor pod: no rights, no token.
 pub const EXECUTOR_ACCOUNT: &str = "ssa-executor";
 /// Key of the RPC secret inside the job's Secret.
@@ -102,6 +117,12 @@ pub struct NamespaceWanted {
     pub owner: String,
     /// Labels for a namespace that is created, [`MANAGED_LABEL`] included.
     pub labels: BTreeMap<String, String>,
+    /// What is kept there because of policies.
+    #[serde(default)]
+    pub policies: Policies,
+    /// Whether users have volumes there.
+    #[serde(default)]
+    pub volumes: bool,
 }
 
 /// Make what a job needs.
@@ -117,6 +138,15 @@ pub struct Provision {
     pub token_seconds: u64,
     /// Spark's RPC secret, put into a Secret that executors read.
     pub auth_secret: Option<WireToken>,
+    /// Where its executors find the driver, when the namespace's network is isolated.
+    #[serde(default)]
+    pub network: Option<JobNetwork>,
+    /// The user's volume.
+    #[serde(default)]
+    pub volume: Option<Claim>,
+    /// Seconds that a new quota may take until it is enforced.
+    #[serde(default)]
+    pub quota_seconds: u64,
 }
 
 /// Take back what a job had.
@@ -259,6 +289,9 @@ pub enum Reply {
         namespace_created: bool,
         /// Things that the administrator accepted and should not forget (no fence).
         warnings: Vec<String>,
+        /// What was changed so that the namespace is as its policies say.
+        #[serde(default)]
+        mended: Vec<String>,
     },
     /// A fresh token.
     Renewed {

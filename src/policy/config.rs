@@ -11,16 +11,23 @@ use serde::{Deserialize, Serialize};
 pub mod duration;
 mod environment;
 mod explain;
+mod namespaces;
 mod parse;
 mod place;
+mod policies;
 mod validate;
 mod yaml;
 
 #[cfg(test)]
 mod tests;
 
+pub use namespaces::Namespaces;
 pub(crate) use parse::Reader;
 pub use parse::{ConfigError, MAX_TEXT, parse};
+pub use policies::{
+    AccessMode, Egress, ExecutorAccount, LimitRange, LimitRangeItem, LimitType, NamespacePolicy, NetworkPolicy,
+    PodSecurity, ResourceQuota, Volume,
+};
 
 /// The whole file.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -36,7 +43,7 @@ pub struct Config {
     pub clusters: BTreeMap<String, Cluster>,
     /// The kinds of job, by name.
     pub profiles: BTreeMap<String, Profile>,
-    /// Policies that profiles name.
+    /// Policies that profiles name, or that name the namespaces they are for.
     #[serde(default)]
     pub namespace_policies: BTreeMap<String, NamespacePolicy>,
     /// The administrator's verbs for namespaces.
@@ -166,6 +173,9 @@ pub struct Profile {
     /// The job's environment.
     #[serde(default)]
     pub environment: Environment,
+    /// A volume for each end-user, kept after the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<Volume>,
 }
 
 /// A program of Spark's `bin` directory.
@@ -204,7 +214,7 @@ pub struct Namespace {
     /// Create it on demand.
     #[serde(default)]
     pub create: bool,
-    /// Names of `namespace_policies` to apply.
+    /// Names of `namespace_policies` to apply, beside those whose `namespaces` matches.
     #[serde(default)]
     pub policies: Vec<String>,
 }
@@ -259,49 +269,6 @@ pub struct Environment {
     /// Variables set.
     #[serde(default)]
     pub set: BTreeMap<String, String>,
-}
-
-/// A policy for namespaces.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NamespacePolicy {
-    /// Pod Security level that a namespace is created with (label `pod-security.kubernetes.io/enforce`); restricted when
-    /// no policy says another. The fence refuses privileged.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pod_security: Option<PodSecurity>,
-    /// Further labels that a namespace is created with.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-}
-
-/// A Pod Security Standards level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum PodSecurity {
-    /// No restriction.
-    Privileged,
-    /// Known escalations are refused.
-    Baseline,
-    /// Hardened pods only.
-    Restricted,
-}
-
-/// The administrator's verbs for namespaces.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Namespaces {
-    /// `namespace prune` deletes a user's namespace after the user has been missing for this many days, 1 to 3650.
-    pub prune_after_days: u16,
-    /// Account that holds the administrator's credential during `namespace` verbs: best a system account of its own. The
-    /// provisioner's when absent. Never one that may call.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub account: Option<String>,
-}
-
-impl Default for Namespaces {
-    fn default() -> Self {
-        Self { prune_after_days: 30, account: None }
-    }
 }
 
 /// Bounds on what the caller hands over.

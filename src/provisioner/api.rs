@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spark_submit_as::exit::ExitCode;
+use spark_submit_as::protocol::FIELD_MANAGER;
 
 use crate::fault::Fault;
 
@@ -37,6 +38,7 @@ const GET: Form = Form { method: Method::GET, content: JSON, accept: JSON };
 const LIST: Form = Form { accept: METADATA_LIST, ..GET };
 const POST: Form = Form { method: Method::POST, ..GET };
 const PATCH: Form = Form { method: Method::PATCH, content: "application/merge-patch+json", accept: JSON };
+const APPLY: Form = Form { content: "application/apply-patch+yaml", ..PATCH };
 const DELETE: Form = Form { method: Method::DELETE, ..GET };
 const DELETE_LIST: Form = Form { accept: METADATA_LIST, ..DELETE };
 
@@ -190,6 +192,11 @@ impl Api {
     /// PATCH with a JSON merge patch (RFC 7386).
     pub async fn patch<T: Serialize>(&self, path: &str, patch: &T) -> Result<Answer, Fault> {
         self.send(&PATCH, path, Some(patch)).await
+    }
+
+    /// PATCH with server-side apply, as the owner of what is said. JSON is YAML.
+    pub async fn apply<T: Serialize>(&self, path: &str, object: &T) -> Result<Answer, Fault> {
+        self.send(&APPLY, &format!("{path}?fieldManager={FIELD_MANAGER}&force=true"), Some(object)).await
     }
 
     /// DELETE with DeleteOptions.

@@ -132,9 +132,9 @@ async fn must_not(api: &Api, right: &Right<'_>) -> Result<(bool, String), Fault>
 async fn state(api: &Api, wanted: &NamespaceWanted) -> Result<(bool, String), Fault> {
     let name = &wanted.name;
     match namespace::look(api, wanted).await? {
-        true => Ok((true, format!("{name} is active, managed and of this owner"))),
-        false if wanted.create => Ok((true, format!("{name} does not exist; a job creates it"))),
-        false => Err(namespace::absent(name.as_str())),
+        Some(_) => Ok((true, format!("{name} is active, managed and of this owner"))),
+        None if wanted.create => Ok((true, format!("{name} does not exist; a job creates it"))),
+        None => Err(namespace::absent(name.as_str())),
     }
 }
 

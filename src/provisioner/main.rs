@@ -9,22 +9,27 @@ mod administer;
 mod api;
 mod check;
 mod credential;
+mod executors;
 mod expiry;
 mod fault;
 #[cfg(test)]
 mod faults;
 mod fence;
 mod files;
+mod join;
 mod login;
 mod namespace;
+mod network;
 mod objects;
 mod overdue;
 mod page;
+mod policies;
 mod provision;
 #[cfg(test)]
 mod standin;
 mod teardown;
 mod token;
+mod volume;
 mod wire;
 
 use std::process::ExitCode as Status;

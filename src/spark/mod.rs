@@ -34,7 +34,7 @@ pub use keys::{Origin, check_arguments, check_key, check_pair, check_profile};
 pub use options::SparkVersion;
 pub use properties::{PropertiesError, merge};
 pub use redact::{escaped, redacted};
-pub use template::{TemplateError, executor_pod_template};
+pub use template::{Mount, TemplateError, executor_pod_template};
 pub use words::{Parsed, parse};
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ use crate::cli::CheckArgs;
 use crate::exit::ExitCode;
 use crate::policy::config::{Cluster, Config, Profile, Program};
 use crate::policy::names::NamespaceName;
-use crate::protocol::{CheckLine, MANAGED_LABEL, NamespaceWanted, Reply, Request};
+use crate::policy::wanted;
+use crate::protocol::{CheckLine, NamespaceWanted, Reply, Request};
 use crate::sys::host;
 
 /// Oldest sudo: 1.9.5 fixed CVE-2021-3156.
@@ -158,7 +159,9 @@ fn profile_lines(
                 name,
                 create: profile.namespace.create,
                 owner: "{}".into(),
-                labels: [(MANAGED_LABEL.to_owned(), "true".to_owned())].into(),
+                labels: plan::first_labels(),
+                policies: wanted::anywhere(config, &profile.namespace.policies).unwrap_or_default(),
+                volumes: profile.volume.is_some(),
             })
             .map_err(|error| error.to_string()),
         Some(login) => decided(config, name, profile, login, None).map_err(|failure| failure.message),

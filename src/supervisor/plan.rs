@@ -17,7 +17,10 @@ use crate::policy::config::{Config, PodSecurity, Profile, Program, Staging, Time
 use crate::policy::identity::{self, Caller, RuleTrace};
 use crate::policy::names::{JobId, Login, UserName};
 use crate::policy::namespace::{self, Variables};
+use crate::policy::network::JobNetwork;
 use crate::policy::token::Token;
+use crate::policy::volume::{self, Claim};
+use crate::policy::wanted;
 use crate::protocol::{ClusterAccess, HOST_ANNOTATION, MANAGED_LABEL, NamespaceWanted, Provision, WireToken};
 use crate::spark;
 use crate::sys::process;
@@ -32,8 +35,6 @@ use spark_files::spark_directory;
 
 /// Name of the executor pod template in the run directory.
 const POD_TEMPLATE: &str = "executor-pod.json";
-/// Pod Security admission's label (KEP-2579).
-const POD_SECURITY_LABEL: &str = "pod-security.kubernetes.io/enforce";
 /// Name of the RPC secret's file there.
 const AUTH_SECRET: &str = "auth-secret";
 /// Name of the properties file there.
@@ -68,6 +69,8 @@ pub struct Plan {
     pub project: Option<String>,
     /// The namespace.
     pub namespace: NamespaceWanted,
+    /// The user's volume there.
+    pub claim: Option<Claim>,
     /// The cluster.
     pub cluster: ClusterAccess,
     /// The provisioner's account.
@@ -184,6 +187,8 @@ pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Pl
         properties: properties.as_ref().map(of_login).transpose()?.unwrap_or_default(),
     };
     let namespace = namespace(config, profile, &variables)?;
+    let claim = profile.volume.as_ref().map(|volume| volume::claim(volume, &variables));
+    let claim = claim.transpose().map_err(|error| Failure::new(error.code(), error.to_string()))?;
 
     let argument = |error: spark::ArgumentError| Failure::new(error.code(), error.to_string());
     let (program, defaults, version) = spark_directory(profile, wanted.program)?;
@@ -216,6 +221,7 @@ pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Pl
         profile: profile.clone(),
         project: wanted.project,
         namespace,
+        claim,
         cluster: ClusterAccess::of(cluster, &config.timeouts),
         provisioner,
         kubeconfig: cluster.kubeconfig.clone(),
@@ -239,32 +245,27 @@ pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Pl
 fn namespace(config: &Config, profile: &Profile, variables: &Variables) -> Result<NamespaceWanted, Failure> {
     let resolved = namespace::resolve(&profile.namespace.template, variables)
         .map_err(|error| Failure::new(error.code(), error.to_string()))?;
-    let mut labels = BTreeMap::from([(MANAGED_LABEL.to_owned(), "true".to_owned())]);
-    for policy in profile.namespace.policies.iter().filter_map(|name| config.namespace_policies.get(name)) {
-        labels.extend(policy.labels.clone());
-        if let Some(level) = policy.pod_security {
-            labels.insert(POD_SECURITY_LABEL.into(), pod_security_level(level).into());
-        }
-    }
-    // A namespace that is made without a level lets its jobs have privileged pods, and through them the node.
-    labels
-        .entry(POD_SECURITY_LABEL.into())
-        .or_insert_with(|| pod_security_level(PodSecurity::Restricted).into());
+    let policies =
+        wanted::policies(config, &profile.namespace.policies, &resolved.name, &resolved.owner)
+            .map_err(|error| Failure::new(error.code(), error.to_string()))?;
     Ok(NamespaceWanted {
         name: resolved.name,
         create: profile.namespace.create,
         owner: resolved.owner,
-        labels,
+        labels: first_labels(),
+        policies,
+        volumes: profile.volume.is_some(),
     })
 }
 
-/// The label's value (Pod Security Standards).
-fn pod_security_level(level: PodSecurity) -> &'static str {
-    match level {
-        PodSecurity::Privileged => "privileged",
-        PodSecurity::Baseline => "baseline",
-        PodSecurity::Restricted => "restricted",
-    }
+/// Labels of a namespace that is created, where no policy says others. One that is made without a level lets its jobs have
+/// privileged pods, and through them the node.
+#[must_use]
+pub fn first_labels() -> BTreeMap<String, String> {
+    let level = PodSecurity::Restricted.level();
+    [(MANAGED_LABEL, "true"), (wanted::POD_SECURITY_LABEL, level)]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
 }
 
 fn distinct_names(stage: &[PathBuf], max_files: u32) -> Result<(), Failure> {
@@ -352,7 +353,22 @@ impl Plan {
             annotations,
             token_seconds: self.token_seconds(),
             auth_secret: Some(WireToken(secret)),
+            network: self.network(),
+            volume: self.claim.clone(),
+            quota_seconds: self.timeouts.provision.as_secs() * 3 / 4,
         })
+    }
+
+    /// The user's volume in executors.
+    fn mount(&self) -> Option<spark::Mount<'_>> {
+        let volume = self.profile.volume.as_ref()?;
+        Some(spark::Mount { claim: &self.claim.as_ref()?.name, path: volume.mount_path.to_str()? })
+    }
+
+    /// Where executors find the driver, where their network is isolated.
+    fn network(&self) -> Option<JobNetwork> {
+        let driver_host = self.profile.spark.driver_host.clone();
+        self.namespace.policies.network.as_ref().map(|_| JobNetwork { driver_host, ports: None })
     }
 
     /// The files of the run directory, but the kubeconfig; `account_uid` is that of the job's ServiceAccount.
@@ -365,6 +381,7 @@ impl Plan {
             &self.job.object_name(),
             account_uid,
             self.pod_template.as_deref(),
+            self.mount(),
         )
         .map_err(Failure::doing(ExitCode::ConfigInvalid, "executor_pod_template"))?;
         let mut files =

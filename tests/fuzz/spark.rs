@@ -328,7 +328,7 @@ pub fn pod_template(random: &mut Random) -> bool {
     }
     let job = JobId::new("abcdefghijklmnop").unwrap();
     let made =
-        bounded(TEMPLATE, text.len(), || executor_pod_template(&job, "ssa-job-x", "uid-1", Some(&text)));
+        bounded(TEMPLATE, text.len(), || executor_pod_template(&job, "ssa-job-x", "uid-1", Some(&text), None));
     let made = match made {
         Ok(made) => made,
         Err(error) => {

@@ -13,8 +13,10 @@ use serde_json::{Value, json};
 use spark_submit_as::cli::{Cli, RunArgs, Verb};
 use spark_submit_as::exit::ExitCode;
 use spark_submit_as::policy::names::{JobId, NamespaceName};
+use spark_submit_as::policy::network::JobNetwork;
 use spark_submit_as::policy::token::Token;
 use spark_submit_as::protocol::namespaces::*;
+use spark_submit_as::policy::wanted::Policies;
 use spark_submit_as::protocol::*;
 use spark_submit_as::supervisor::{invocation, report};
 
@@ -70,7 +72,16 @@ fn tear_down(random: &mut Random) -> TearDown {
 
 fn wanted(random: &mut Random) -> NamespaceWanted {
     let create = random.one_in(2);
-    NamespaceWanted { name: namespace(random), create, owner: random.text(60), labels: map(random) }
+    let policies = Policies { labels: map(random), annotations: map(random), ..Policies::default() };
+    let volumes = random.one_in(2);
+    NamespaceWanted {
+        name: namespace(random),
+        create,
+        owner: random.text(60),
+        labels: map(random),
+        policies,
+        volumes,
+    }
 }
 
 fn request(random: &mut Random) -> Request {
@@ -88,6 +99,9 @@ fn request(random: &mut Random) -> Request {
             annotations: map(random),
             token_seconds: random.next(),
             auth_secret: random.one_in(2).then(|| token(random)),
+            network: random.one_in(2).then(|| JobNetwork { driver_host: maybe(random), ports: Some((1, 2)) }),
+            volume: None,
+            quota_seconds: random.next(),
         }),
         2 => Request::Renew(Renew { made: tear_down(random), token_seconds: random.next() }),
         3 => Request::TearDown(tear_down(random)),
@@ -155,6 +169,7 @@ fn reply(random: &mut Random) -> Reply {
             granted_at: time(random),
             namespace_created: random.one_in(2),
             warnings: texts(random),
+            mended: texts(random),
         },
         2 => Reply::Renewed { token: token(random), expires_at: time(random), granted_at: time(random) },
         3 => Reply::AccountGone,

@@ -180,7 +180,15 @@ pub(crate) fn check_pattern(rule: &RegexRule) -> Result<(), (&'static str, &'sta
     Ok(())
 }
 
-/// Compiles an expression so that it matches the whole login only.
+/// Whether an expression matches a whole text.
+///
+/// # Errors
+/// What is wrong with the expression, without repeating it.
+pub(crate) fn whole_match(expression: &str, text: &str) -> Result<bool, &'static str> {
+    Ok(compile(expression)?.is_match(text))
+}
+
+/// Compiles an expression so that it matches the whole text only.
 fn compile(text: &str) -> Result<Regex, &'static str> {
     if text.is_empty() || text.len() > MAX_REGEX {
         return Err("must have 1 to 1024 bytes");

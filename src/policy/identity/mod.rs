@@ -15,7 +15,7 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use mapping::check_pattern;
+pub(crate) use mapping::{check_pattern, whole_match};
 pub use mapping::{Mapped, RuleTrace, Verdict, map_login};
 pub use properties::{Properties, parse_properties};
 
