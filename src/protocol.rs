@@ -21,7 +21,7 @@ use crate::policy::wanted::Policies;
 
 pub mod namespaces;
 
-use namespaces::{Adopt, Contents, LookInto, Prune, Pruned, SeenNamespace};
+use namespaces::{Adopt, ApplyPolicies, Contents, LookInto, Prune, Pruned, SeenNamespace};
 
 /// Largest frame in bytes. A certificate bundle is the largest thing carried.
 pub const MAX_FRAME: usize = 256 * 1024;
@@ -223,6 +223,8 @@ pub enum Request {
     LookInto(LookInto),
     /// [`Reply::Adopted`] or [`Reply::Failed`].
     Adopt(Adopt),
+    /// [`Reply::PoliciesApplied`], perhaps [`Reply::Created`] before it, or [`Reply::Failed`].
+    ApplyPolicies(ApplyPolicies),
     /// [`Reply::Pruned`] or [`Reply::Failed`].
     Prune(Prune),
 }
@@ -351,6 +353,11 @@ pub enum Reply {
     },
     /// The namespace is a managed one now.
     Adopted,
+    /// Answer to [`Request::ApplyPolicies`].
+    PoliciesApplied {
+        /// What was changed, in words; nothing when nothing had to be.
+        changed: Vec<String>,
+    },
     /// Answer to [`Request::Prune`].
     Pruned(Pruned),
     /// The request failed; what it had made is removed already unless `left` says otherwise.

@@ -39,7 +39,7 @@ impl Place {
     fn new(logins: &[&str]) -> Self {
         let admin = Admin::new();
         let mut host = Host::new(Bed::shipped(), &admin, logins);
-        host.configuration["callers"] = json!(["dssuser", "root"]);
+        host.configuration["profiles"]["per-user"]["namespace"]["policies"] = json!([]);
         host.configure();
         let kubeconfig = host.directory.path().join("admin.kubeconfig");
         let text = kubectl(&["config", "view", "--raw", "--flatten", "--minify", "-o", "json"]);

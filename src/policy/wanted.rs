@@ -122,6 +122,19 @@ pub fn policies(
     namespace: &NamespaceName,
     owner: &str,
 ) -> Result<Policies, PolicyError> {
+    let values: BTreeMap<String, String> = serde_json::from_str(owner).unwrap_or_default();
+    united(&applying(config, named, namespace)?, |template| template::render(template, &values))
+}
+
+/// The policies that apply to a namespace: those that its profile names, and those that name it themselves.
+///
+/// # Errors
+/// [`PolicyError::Pattern`].
+pub fn applying<'a>(
+    config: &'a Config,
+    named: &[String],
+    namespace: &NamespaceName,
+) -> Result<BTreeMap<&'a str, &'a NamespacePolicy>, PolicyError> {
     let mut apply = BTreeMap::new();
     for (name, policy) in &config.namespace_policies {
         let matches = match &policy.namespaces {
@@ -133,8 +146,7 @@ pub fn policies(
             apply.insert(name.as_str(), policy);
         }
     }
-    let values: BTreeMap<String, String> = serde_json::from_str(owner).unwrap_or_default();
-    united(&apply, |template| template::render(template, &values))
+    Ok(apply)
 }
 
 /// What the named policies come to in some namespace, without the values of one.

@@ -4,11 +4,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::policy::names::NamespaceName;
+use crate::protocol::NamespaceWanted;
 
 /// Most managed namespaces of one cluster that are looked at; an honest provisioner stops there by itself.
 pub const MAX_NAMESPACES: u32 = 10_000;
 /// Most kinds of objects that one reply tells about.
 pub const MAX_KINDS: usize = 32;
+/// Most changes of one namespace that are told.
+pub const MAX_CHANGES: usize = 64;
 /// Most objects of one kind that are named.
 pub const MAX_NAMED: usize = 20;
 
@@ -66,6 +69,17 @@ pub struct Adopt {
     pub owner: String,
     /// Ask the API server for a dry run.
     pub dry_run: bool,
+}
+
+/// Bring the policies into a namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApplyPolicies {
+    /// As a run would want it.
+    pub namespace: NamespaceWanted,
+    /// Ask the API server for dry runs.
+    pub dry_run: bool,
+    /// Seconds for a new quota to be enforced.
+    pub seconds: u64,
 }
 
 /// Delete a namespace in which no job is left.

@@ -1,6 +1,8 @@
 //! The administrator's verbs for namespaces, with the administrator's kubeconfig: the provisioner's own identity may do
 //! none of this. Each change has uid and version of what root has looked at as its precondition.
 
+use std::time::{Duration, Instant};
+
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
@@ -8,7 +10,7 @@ use spark_submit_as::exit::ExitCode;
 use spark_submit_as::policy::names::NamespaceName;
 use spark_submit_as::policy::owner::MAX_OWNER;
 use spark_submit_as::protocol::namespaces::{
-    Adopt, Contents, LookInto, MAX_NAMED, MAX_NAMESPACES, Prune, Pruned, SeenNamespace,
+    Adopt, ApplyPolicies, Contents, LookInto, MAX_CHANGES, MAX_NAMED, MAX_NAMESPACES, Prune, Pruned, SeenNamespace,
 };
 use spark_submit_as::protocol::{MANAGED_LABEL, OWNER_ANNOTATION, Reply};
 
@@ -17,10 +19,13 @@ use crate::fault::{Fault, bounded};
 use crate::objects;
 use crate::overdue::OF_JOBS;
 use crate::page::{Page, Pages};
+use crate::policies;
 use crate::wire::Wire;
 
 /// Selects managed namespaces ([`MANAGED_LABEL`]).
 const MANAGED: &str = "spark-submit-as%2Fmanaged%3Dtrue";
+/// Longest time for one namespace's policies, whatever is asked for.
+const MAX_SECONDS: u64 = 3600;
 /// Most problems that are told.
 const MAX_PROBLEMS: usize = 100;
 /// What is counted in a namespace: what a pod there could use or be, and what a deletion would lose.
@@ -195,8 +200,7 @@ pub async fn adopt(api: &Api, wanted: &Adopt) -> Result<Reply, Fault> {
         "labels": {MANAGED_LABEL: "true"},
         "annotations": {OWNER_ANNOTATION: wanted.owner},
     }});
-    let query = if wanted.dry_run { "?dryRun=All" } else { "" };
-    let answer = api.patch(&format!("{}{query}", path(&wanted.name)), &patch).await?;
+    let answer = api.on_trial(wanted.dry_run).patch(&path(&wanted.name), &patch).await?;
     if answer.status == StatusCode::CONFLICT && !answer.repeated {
         let rule = format!("namespace {} was changed since it was looked at; look again", wanted.name);
         return Err(Fault::new(ExitCode::ClusterNamespace, rule));
@@ -209,6 +213,15 @@ pub async fn adopt(api: &Api, wanted: &Adopt) -> Result<Reply, Fault> {
             && found.owner.as_deref() == Some(wanted.owner.as_str())
     });
     adopted.map(|_| Reply::Adopted).ok_or_else(unusable)
+}
+
+/// Brings the policies into one namespace, as a run does.
+pub async fn apply_policies(api: &Api, wanted: &ApplyPolicies, wire: &mut Wire) -> Result<Reply, Fault> {
+    let until = Instant::now() + Duration::from_secs(wanted.seconds.min(MAX_SECONDS));
+    let api = api.on_trial(wanted.dry_run);
+    let mut changed = policies::apply(&api, &wanted.namespace, until, wire).await?;
+    changed.truncate(MAX_CHANGES);
+    Ok(Reply::PoliciesApplied { changed })
 }
 
 /// Deletes a namespace in which no job is left.

@@ -52,6 +52,8 @@ pub struct Api {
     clock: Rc<Cell<Option<(i64, Instant)>>>,
     /// When the server, and not a proxy in its place, last answered.
     heard: Rc<Cell<Option<Instant>>>,
+    /// Whether what would change something is asked for as a dry run.
+    trial: bool,
 }
 
 /// How long a request may take.
@@ -148,7 +150,17 @@ impl Answer {
 impl Api {
     /// A client that may be used `until`.
     pub fn new(client: Client, timeouts: Timeouts, until: Option<Instant>) -> Self {
-        Self { client, timeouts, until, clock: Rc::default(), heard: Rc::default() }
+        Self { client, timeouts, until, clock: Rc::default(), heard: Rc::default(), trial: false }
+    }
+
+    /// One that changes nothing: the API server does as if (`dryRun=All`).
+    pub fn on_trial(&self, trial: bool) -> Self {
+        Self { trial, ..self.clone() }
+    }
+
+    /// Whether it changes nothing.
+    pub fn is_on_trial(&self) -> bool {
+        self.trial
     }
 
     /// One that has not heard from the server yet.
@@ -207,6 +219,11 @@ impl Api {
     }
 
     async fn send<T: Serialize>(&self, form: &Form, path: &str, object: Option<&T>) -> Result<Answer, Fault> {
+        let mut path = path.to_owned();
+        if self.trial && form.method != Method::GET {
+            path.push_str(if path.contains('?') { "&dryRun=All" } else { "?dryRun=All" });
+        }
+        let path = path.as_str();
         let body = match object {
             Some(object) => serde_json::to_vec(object)
                 .map_err(|error| Fault::new(ExitCode::Internal, format!("JSON: {error}")))?,

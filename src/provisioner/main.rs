@@ -166,6 +166,9 @@ impl Session {
             Request::LookInto(wanted) => {
                 administer::look_into(&self.api().await?, &self.credential.server, &wanted).await
             }
+            Request::ApplyPolicies(wanted) => {
+                administer::apply_policies(&self.api().await?, &wanted, &mut self.wire).await
+            }
             Request::Adopt(wanted) => administer::adopt(&self.api().await?, &wanted).await,
             Request::Prune(wanted) => administer::prune(&self.api().await?, &wanted).await,
         }

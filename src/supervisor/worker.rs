@@ -42,6 +42,7 @@ enum Awaits {
     NamespacesDone,
     Inside,
     Adopted,
+    PoliciesApplied,
     Pruned,
 }
 
@@ -113,6 +114,7 @@ impl Worker {
             Request::ListNamespaces => Awaits::NamespacesDone,
             Request::LookInto(_) => Awaits::Inside,
             Request::Adopt(_) => Awaits::Adopted,
+            Request::ApplyPolicies(_) => Awaits::PoliciesApplied,
             Request::Prune(_) => Awaits::Pruned,
         };
         self.on_the_way = match self.awaits {
@@ -178,8 +180,8 @@ impl Worker {
 
     fn permitted(&mut self, reply: Reply) -> Result<Reply, Failure> {
         let on_the_way = match (&reply, self.awaits) {
-            // On the way to Provisioned; the request stays open.
-            (Reply::Created { .. }, Awaits::Provisioned) => true,
+            // On the way; the request stays open.
+            (Reply::Created { .. }, Awaits::Provisioned | Awaits::PoliciesApplied) => true,
             (Reply::Overdue(_), Awaits::OverdueDone) => true,
             (Reply::Namespace(_), Awaits::NamespacesDone) => true,
             // The last words about a request that tearing down has overtaken.
@@ -208,6 +210,7 @@ impl Worker {
             | (Reply::NamespacesDone { .. }, Awaits::NamespacesDone)
             | (Reply::Inside { .. }, Awaits::Inside)
             | (Reply::Adopted, Awaits::Adopted)
+            | (Reply::PoliciesApplied { .. }, Awaits::PoliciesApplied)
             | (Reply::Pruned(_), Awaits::Pruned) => true,
             (Reply::Failed { .. }, awaits) => awaits != Awaits::Nothing,
             _ => false,

@@ -85,7 +85,7 @@ fn wanted(random: &mut Random) -> NamespaceWanted {
 }
 
 fn request(random: &mut Random) -> Request {
-    match random.below(10) {
+    match random.below(11) {
         0 => Request::Open(ClusterAccess {
             context: maybe(random),
             driver_role: random.text(40),
@@ -121,6 +121,11 @@ fn request(random: &mut Random) -> Request {
             owner: random.text(60),
             dry_run: random.one_in(2),
         }),
+        9 => Request::ApplyPolicies(ApplyPolicies {
+            namespace: wanted(random),
+            dry_run: random.one_in(2),
+            seconds: random.next(),
+        }),
         _ => Request::Prune(Prune {
             name: namespace(random),
             uid: random.text(60),
@@ -146,7 +151,7 @@ fn seen(random: &mut Random) -> SeenNamespace {
 fn reply(random: &mut Random) -> Reply {
     let number = |random: &mut Random| u32::try_from(random.next() >> 32).unwrap();
     let time = |random: &mut Random| random.next().cast_signed();
-    match random.below(14) {
+    match random.below(15) {
         0 => Reply::Created {
             kind: *random.pick(&[
                 Kind::Namespace,
@@ -206,6 +211,7 @@ fn reply(random: &mut Random) -> Reply {
             server: random.text(60),
         },
         11 => Reply::Adopted,
+        13 => Reply::PoliciesApplied { changed: texts(random) },
         12 => Reply::Pruned(*random.pick(&[
             Pruned::Deleted,
             Pruned::WouldDelete,

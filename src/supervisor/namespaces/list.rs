@@ -1,6 +1,6 @@
 //! `namespace list`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -9,6 +9,7 @@ use crate::cli::NamespaceListArgs;
 use crate::exit::ExitCode;
 use crate::policy::config::Config;
 use crate::policy::owner::Owner;
+use crate::policy::wanted;
 use crate::protocol::namespaces::SeenNamespace;
 use crate::supervisor::events::Events;
 use crate::supervisor::lookup::Existence;
@@ -66,8 +67,14 @@ fn row(
 ) -> Value {
     let profiles: Vec<_> =
         owner.map(|owner| office.profiles(owner, &namespace.name).collect()).unwrap_or_default();
-    let policies: BTreeSet<&String> =
-        profiles.iter().flat_map(|(_, profile)| &profile.namespace.policies).collect();
+    let policies: BTreeSet<&str> = profiles
+        .iter()
+        // A pattern that cannot be used was refused with the configuration.
+        .filter_map(|(_, profile)| {
+            wanted::applying(office.config, &profile.namespace.policies, &namespace.name).ok()
+        })
+        .flat_map(BTreeMap::into_keys)
+        .collect();
     let user = match exists {
         None => "none",
         Some(Existence::Yes) => "known",
