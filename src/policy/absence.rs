@@ -159,5 +159,6 @@ impl Absences {
         if let Some(absences) = self.clusters.get_mut(cluster) {
             absences.remove(uid);
         }
+        self.clusters.retain(|_, absences| !absences.is_empty());
     }
 }

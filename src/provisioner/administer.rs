@@ -177,6 +177,9 @@ async fn count(
     resource: &str,
 ) -> Result<Result<Contents, String>, Fault> {
     let answer = api.list(&format!("{group}/namespaces/{namespace}/{resource}?limit={MAX_NAMED}")).await?;
+    if answer.status == StatusCode::FORBIDDEN {
+        return Err(not_allowed(&format!("list {resource}: {}", answer.message())));
+    }
     if !answer.status.is_success() {
         let status = answer.status.as_u16();
         return Ok(Err(bounded(&format!("{resource} cannot be counted: {status}: {}", answer.message()))));

@@ -90,8 +90,8 @@ fn fit(found: &Value, wanted: &NamespaceWanted) -> Result<(), Fault> {
         // Naming an owner is an administrator's word that nobody else's things are in it [59].
         None => {
             let rule = format!(
-                "has no owner; if it is this user's or team's alone, an administrator runs: \
-                 kubectl annotate namespace {name} {OWNER_ANNOTATION}='{}'",
+                "has no owner; if it is this user's or team's alone, an administrator runs: spark-submit-as namespace \
+                 adopt {name} --owner '{}' --profile PROFILE --kubeconfig FILE",
                 wanted.owner
             );
             return Err(refused(name, &rule));
@@ -99,7 +99,9 @@ fn fit(found: &Value, wanted: &NamespaceWanted) -> Result<(), Fault> {
     }
     if text(found, &format!("/metadata/labels/{}", key(MANAGED_LABEL))) != "true" {
         let rule = format!(
-            "is not managed; an administrator runs: kubectl label namespace {name} {MANAGED_LABEL}=true"
+            "is not managed; an administrator runs: spark-submit-as namespace adopt {name} --owner '{}' --profile PROFILE \
+             --kubeconfig FILE",
+            wanted.owner
         );
         return Err(refused(name, &rule));
     }

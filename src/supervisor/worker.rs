@@ -314,4 +314,62 @@ mod tests {
         assert_eq!(refused, Err(ExitCode::Provisioner));
         assert!(matches!(worker.child.wait(), Ok(WaitStatus::Signaled(_, Signal::SIGKILL, _))));
     }
+
+    #[test]
+    fn checklist_100_each_answer_about_namespaces_may_come_to_its_own_question_alone() {
+        let name = crate::policy::names::NamespaceName::new("team").expect("name");
+        let seen = || crate::protocol::namespaces::SeenNamespace {
+            name: name.clone(),
+            uid: "u".into(),
+            resource_version: "1".into(),
+            created: 0,
+            terminating: false,
+            managed: true,
+            owner: None,
+            pod_security: None,
+        };
+        let inside = || Reply::Inside {
+            namespace: seen(),
+            contents: Vec::new(),
+            problems: Vec::new(),
+            server: String::new(),
+        };
+        let done = || Reply::NamespacesDone { date: 0, server: String::new(), problems: Vec::new() };
+        let created = || Reply::Created { kind: Kind::ExecutorAccount, name: "x".into(), uid: "y".into() };
+        let pruned = || Reply::Pruned(crate::protocol::namespaces::Pruned::Gone);
+        let applied = || Reply::PoliciesApplied { changed: Vec::new() };
+        // Each reply, and what may be awaited when it comes.
+        let table: [(&dyn Fn() -> Reply, &[Awaits]); 7] = [
+            (&|| Reply::Namespace(seen()), &[Awaits::NamespacesDone]),
+            (&done, &[Awaits::NamespacesDone]),
+            (&inside, &[Awaits::Inside]),
+            (&|| Reply::Adopted, &[Awaits::Adopted]),
+            (&created, &[Awaits::Provisioned, Awaits::TornDown, Awaits::PoliciesApplied]),
+            (&applied, &[Awaits::PoliciesApplied]),
+            (&pruned, &[Awaits::Pruned]),
+        ];
+        for (row, (reply, allowed)) in table.iter().enumerate() {
+            for awaits in [
+                Awaits::Nothing,
+                Awaits::Provisioned,
+                Awaits::Renewed,
+                Awaits::TornDown,
+                Awaits::OverdueDone,
+                Awaits::Checked,
+                Awaits::NamespacesDone,
+                Awaits::Inside,
+                Awaits::Adopted,
+                Awaits::PoliciesApplied,
+                Awaits::Pruned,
+            ] {
+                let (mut worker, mut provisioner) = worker();
+                (worker.awaits, worker.on_the_way) = (awaits, 1);
+                provisioner.write_all(&protocol::encode(&reply()).expect("frame")).expect("write");
+                let taken = worker.receive().is_ok();
+                assert_eq!(taken, allowed.contains(&awaits), "row {row}, {awaits:?}");
+                worker.child.signal(Signal::SIGKILL);
+                let _ = worker.child.wait();
+            }
+        }
+    }
 }

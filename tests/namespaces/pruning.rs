@@ -355,7 +355,6 @@ fn a_namespace_that_changes_after_the_look_is_kept() {
     // An answer that is lost is looked after: the deletion was served.
     let back = json!({"metadata": {"annotations": {"spark-submit-as/owner": "{\"login\":\"ssa-gone\"}"}}});
     place.admin.done(Method::PATCH, &place.path("ssa-gone"), back);
-    place.missing_for_long(&["ssa-gone"]);
     proxy.reset();
     let rule = json!({"method": "DELETE", "path": format!("/namespaces/{name}$"), "fault": "reset-after"});
     proxy.rule(rule);

@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use super::parse::Finding;
 use super::place::Segment;
-use super::{
-    Cluster, Config, Environment, MappingRule, NamespacePolicy, Namespaces, Profile, Spark, Users, environment,
-};
+use super::{Cluster, Config, Environment, MappingRule, Namespaces, Profile, Spark, Users, environment};
 use crate::policy::identity::check_pattern;
 use crate::policy::names::{Login, NamespaceName, UserName, is_project_key, is_word};
 use crate::policy::namespace::validate_template;
 
 mod labels;
+mod policies;
 
 /// Most entries of any list or table that somebody writes by hand.
 const MAX_ENTRIES: usize = 256;
@@ -112,12 +111,12 @@ pub(super) fn validate(config: &Config) -> Check {
     let clusters = Place::top("clusters");
     clusters.table(&config.clusters, false)?;
     config.clusters.iter().try_for_each(|(name, value)| cluster(&clusters.then(name.as_str()), value))?;
-    let policies = Place::top("namespace_policies");
-    policies.table(&config.namespace_policies, true)?;
+    let here = Place::top("namespace_policies");
+    here.table(&config.namespace_policies, true)?;
     config
         .namespace_policies
         .iter()
-        .try_for_each(|(name, value)| policy(&policies.then(name.as_str()), value))?;
+        .try_for_each(|(name, value)| policies::policy(&here.then(name.as_str()), value))?;
     let profiles = Place::top("profiles");
     profiles.table(&config.profiles, false)?;
     config
@@ -258,13 +257,14 @@ fn profile(here: &Place, profile: &Profile, config: &Config) -> Check {
     if let Err(error) = validate_template(&profile.namespace.template) {
         return namespace.then("template").refuse(error.to_string(), "");
     }
-    let policies = namespace.then("policies");
-    policies.names(&profile.namespace.policies, true)?;
+    let named = namespace.then("policies");
+    named.names(&profile.namespace.policies, true)?;
     for (index, name) in profile.namespace.policies.iter().enumerate() {
         let exists = config.namespace_policies.contains_key(name);
         let rule = "names no policy of `namespace_policies`";
-        policies.then(index).require(exists, rule, "add it there or correct the name")?;
+        named.then(index).require(exists, rule, "add it there or correct the name")?;
     }
+    policies::profile(here, profile, config)?;
     let ttl = here.then("credentials").then("token_ttl");
     let long_enough = profile.credentials.token_ttl >= MIN_TOKEN_TTL;
     ttl.require(
@@ -340,17 +340,6 @@ fn variables(here: &Place, variables: &Environment) -> Check {
         let both = variables.keep.contains(name);
         entry.require(!both, "is under `keep` as well", "decide where its value comes from")?;
         argument(&entry, value)?;
-    }
-    Ok(())
-}
-
-fn policy(here: &Place, policy: &NamespacePolicy) -> Check {
-    let table = here.then("labels");
-    table.count(policy.labels.len(), MAX_ENTRIES)?;
-    for (key, value) in &policy.labels {
-        if let Err((rule, advice)) = labels::check(key, value) {
-            return table.then(key.as_str()).refuse(rule, advice);
-        }
     }
     Ok(())
 }
