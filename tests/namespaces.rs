@@ -20,6 +20,7 @@ use http::Method;
 use serde_json::{Value, json};
 use support::*;
 use world::admin::Admin;
+use world::gate::{Door, Gate};
 use world::{Bed, Host};
 
 /// A host with an administrator.
@@ -184,21 +185,19 @@ fn the_provisioner_s_own_kubeconfig_can_do_none_of_it() {
             assert!(ended.stderr.contains("forbidden"), "{ended:?}");
         }
     }
-    // Nor where it is asked for one thing alone, beyond what a run asks for.
-    for kubeconfig in [&shipped, &prepared] {
-        let with = |words: &[&str]| kubectl_try(&[&["--kubeconfig", kubeconfig.as_str()], words].concat());
-        let name = place.namespace("bob");
-        for words in [
-            ["label", "namespace", &name, "spark-submit-as/managed=true"].as_slice(),
-            &["annotate", "namespace", &name, "spark-submit-as/owner={\"login\":\"bob\"}"],
-            &["annotate", "--overwrite", "namespace", &place.namespace("alice"), "spark-submit-as/owner={}"],
-            &["delete", "namespace", &place.namespace("ssa-gone")],
-            &["get", "namespaces"],
-        ] {
-            let ended = with(words);
-            let refused = ["orbidden", "denied request"].iter().any(|word| ended.stderr.contains(word));
-            assert!(!ended.status.success() && refused, "{words:?}: {ended:?}");
-        }
+    // Nor where it is asked for one thing alone, beyond what a run asks for. The fence knows the shipped identity by name.
+    let name = place.namespace("bob");
+    for words in [
+        ["label", "namespace", &name, "spark-submit-as/managed=true"].as_slice(),
+        &["annotate", "namespace", &name, "spark-submit-as/owner={\"login\":\"bob\"}"],
+        &["annotate", "--overwrite", "namespace", &place.namespace("alice"), "spark-submit-as/owner={}"],
+        &["label", "--overwrite", "namespace", &place.namespace("alice"), "spark-submit-as/managed-"],
+        &["delete", "namespace", &place.namespace("ssa-gone")],
+        &["get", "namespaces"],
+    ] {
+        let ended = kubectl_try(&[&["--kubeconfig", shipped.as_str()], words].concat());
+        let refused = ["orbidden", "denied request"].iter().any(|word| ended.stderr.contains(word));
+        assert!(!ended.status.success() && refused, "{words:?}: {ended:?}");
     }
     let after: Vec<Value> = all.iter().map(|login| place.metadata(login)).collect();
     assert_eq!(before, after);
@@ -288,6 +287,33 @@ fn the_administrator_s_credential_is_in_a_process_of_the_account_that_is_named()
         assert_eq!(place.call(&["list"]).code(), 215);
         assert_eq!(fs::read_to_string(out.path()).unwrap().trim(), account);
     }
+    // Other processes of that account can neither read its memory nor take its descriptors.
+    let mut kubeconfig: Value = serde_json::from_str(&text).unwrap();
+    let gate = Gate::new(Door::Held);
+    kubeconfig["clusters"][0]["cluster"]["server"] = json!(gate.server());
+    kubeconfig["clusters"][0]["cluster"]["tls-server-name"] =
+        json!(bed("BENCH_SERVER").trim_start_matches("https://").split(':').next().unwrap());
+    private(&place.kubeconfig, &kubeconfig);
+    let running = start(
+        &mut place.host.call(&["namespace", "list", "--kubeconfig", place.kubeconfig.to_str().unwrap()]),
+    );
+    let holder = || {
+        let name = |pid: &i32| fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        place.host.processes().into_iter().find(|pid| name(pid).to_string_lossy().ends_with("-provisioner"))
+    };
+    until("the credential is in a process", || holder().is_some());
+    let pid = holder().unwrap();
+    let (uid, _) = ids("mallory");
+    assert_eq!(status_field(pid, "Uid"), [uid.to_string().as_str(); 4].join(" "));
+    let bare = format!("grep -c . /proc/{pid}/status");
+    assert!(shell_as("mallory", &bare).status.success());
+    until("it has left the loader behind", || !shell_as("mallory", &format!("ls /proc/{pid}/fd/")).status.success());
+    for path in ["environ", "mem", "maps", "fd/4", "root/etc/passwd"] {
+        let tried = shell_as("mallory", &format!("head -c 1 /proc/{pid}/{path}"));
+        assert!(!tried.status.success(), "{path}: {tried:?}");
+    }
+    gate.set(Door::Open);
+    assert_eq!(running.end().code(), 0);
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn wanted(office: &Office<'_>, namespace: &SeenNamespace) -> Result<Option<Names
         match &found {
             None => found = Some((name, policies)),
             Some((_, known)) if *known == policies => {}
-            // Each run would undo what the one before it did.
+            // The configuration refuses this of profiles with one template; two may give one name all the same.
             Some((other, _)) => {
                 return Err(Failure::new(
                     ExitCode::ConfigInvalid,
