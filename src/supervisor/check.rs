@@ -8,10 +8,11 @@ use super::cluster::Session;
 use super::events::Events;
 use super::invocation::Invocation;
 use super::lookup::{self, Question, Record};
-use super::{Failure, load, plan};
+use super::{Failure, load, plan, properties};
 use crate::cli::CheckArgs;
 use crate::exit::ExitCode;
 use crate::policy::config::{Cluster, Config, Profile, Program};
+use crate::policy::identity::Authority;
 use crate::policy::names::NamespaceName;
 use crate::protocol::{CheckLine, MANAGED_LABEL, NamespaceWanted, Reply, Request};
 use crate::sys::host;
@@ -40,6 +41,7 @@ pub fn decision(plan: &plan::Plan, json: bool) -> Result<String, Failure> {
         "uid": plan.user.uid,
         "rules": &rules,
         "allowed_by": plan.allowed_by,
+        "called_by": plan.called_by,
         "profile": plan.profile_name,
         "namespace": plan.namespace.name.as_str(),
         "namespace_owner": plan.namespace.owner,
@@ -53,7 +55,10 @@ pub fn decision(plan: &plan::Plan, json: bool) -> Result<String, Failure> {
     }
     let mut lines = vec![
         format!("login        {}", plan.login),
-        format!("UNIX account {} (uid {}), allowed by {}", plan.user_name, plan.user.uid, plan.allowed_by),
+        format!(
+            "UNIX account {} (uid {}), allowed by {} and {}",
+            plan.user_name, plan.user.uid, plan.allowed_by, plan.called_by
+        ),
     ];
     lines.extend(rules.iter().map(|rule| format!("  {rule}")));
     let how = if plan.namespace.create { "created when missing" } else { "must exist" };
@@ -96,6 +101,10 @@ pub fn check(path: &Path, args: &CheckArgs) -> Vec<CheckLine> {
         }
     };
     lines.push(line("configuration", Ok(format!("{} accepted", path.display()))));
+    if let Some(path) = &config.users.properties {
+        let told = properties::load(path).map(|_| format!("{} accepted", path.display()));
+        lines.push(line("admin properties", told.map_err(|failure| failure.message)));
+    }
     let question = Question {
         names: vec![config.provisioner.clone()],
         groups: config.users.allowed_groups.clone(),
@@ -119,7 +128,7 @@ pub fn check(path: &Path, args: &CheckArgs) -> Vec<CheckLine> {
         ));
         return lines;
     };
-    let own = !config.callers.contains(&config.provisioner);
+    let own = !config.callers.iter().any(|entry| entry.account() == Some(&config.provisioner));
     let told = if own {
         format!("account {}, uid {}", provisioner.name, provisioner.uid)
     } else {
@@ -188,6 +197,7 @@ fn decided(config: &Config, name: &str, profile: &Profile, login: &str) -> Resul
         user: login.to_owned(),
         profile: name.to_owned(),
         project: None,
+        team: None,
         program,
         conf: std::collections::BTreeMap::new(),
         stage: Vec::new(),
@@ -204,7 +214,7 @@ fn decided(config: &Config, name: &str, profile: &Profile, login: &str) -> Resul
         locked: false,
         expired: false,
     };
-    plan::decide(config, &root, wanted).map(|plan| plan.namespace)
+    plan::decide(config, &root, Authority::Administrator, wanted).map(|plan| plan.namespace)
 }
 
 fn ask_cluster(

@@ -20,6 +20,7 @@ pub mod lookup;
 pub mod paths;
 pub mod plan;
 pub mod proc;
+pub mod properties;
 pub mod reap;
 pub mod report;
 pub mod run;
@@ -28,6 +29,7 @@ pub mod startup;
 pub mod steps;
 pub mod tree;
 pub mod verbs;
+pub mod who;
 pub mod worker;
 
 use crate::exit::ExitCode;
@@ -59,6 +61,12 @@ impl Failure {
         what: impl std::fmt::Display,
     ) -> impl FnOnce(E) -> Self {
         move |error| Self { code, message: format!("{what}: {error}") }
+    }
+}
+
+impl From<crate::policy::identity::Refusal> for Failure {
+    fn from(refusal: crate::policy::identity::Refusal) -> Self {
+        Self::new(refusal.code(), refusal.to_string())
     }
 }
 
