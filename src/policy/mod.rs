@@ -11,3 +11,5 @@ pub mod token;
 
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
