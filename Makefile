@@ -31,6 +31,9 @@ install: build
 	install -D -m 0644 examples/config.yaml $(DESTDIR)$(SYSCONFDIR)/spark-submit-as/config.yaml.example
 	sed 's#/usr/local/bin/spark-submit-as#$(BIN)#' sudoers.d/spark-submit-as \
 	  | install -m 0440 /dev/stdin $(DESTDIR)$(SYSCONFDIR)/sudoers.d/spark-submit-as
+	for form in accounts group; do sed 's#/usr/local/bin/spark-submit-as#$(BIN)#' sudoers.d/spark-submit-as-$$form \
+	  | install -D -m 0440 /dev/stdin $(DESTDIR)$(PREFIX)/share/spark-submit-as/sudoers.d/spark-submit-as-$$form \
+	  || exit 1; done
 	for unit in packaging/systemd/*; do sed 's#/usr/local/bin/spark-submit-as#$(BIN)#' $$unit \
 	  | install -D -m 0644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/} || exit 1; done
 	install -D -m 0644 man/spark-submit-as.8 $(DESTDIR)$(PREFIX)/share/man/man8/spark-submit-as.8

@@ -43,6 +43,9 @@ pub enum Verb {
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// Change admin properties
+    #[command(subcommand)]
+    Properties(PropertiesVerb),
 }
 
 /// `run`.
@@ -60,6 +63,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "KEY")]
     pub project: Option<String>,
 
+    /// The team that the job belongs to, of those that its account is a member of; needed only with several
+    #[arg(long, value_name = "NAME")]
+    pub team: Option<String>,
+
     /// Program of Spark's bin directory, one of the profile's `programs` [default: spark-submit]
     #[arg(long, value_name = "NAME")]
     pub program: Option<String>,
@@ -69,7 +76,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "PATH")]
     pub stage: Vec<PathBuf>,
 
-    /// Take user, profile, project, program, conf, stage, tags and arguments from a JSON file that the caller can read,
+    /// Take user, profile, project, team, program, conf, stage, tags and arguments from a JSON file that the caller can read,
     /// so that none of them appears on a command line
     #[arg(long, value_name = "FILE")]
     pub request: Option<PathBuf>,
@@ -249,6 +256,10 @@ pub struct AdoptArgs {
     #[arg(long, value_name = "KEY", requires = "user")]
     pub project: Option<String>,
 
+    /// Team of that run
+    #[arg(long, value_name = "NAME", requires = "user")]
+    pub team: Option<String>,
+
     /// The owner itself, as `run --dry-run` prints it
     #[arg(long, value_name = "JSON")]
     pub owner: Option<String>,
@@ -333,4 +344,80 @@ pub enum ConfigVerb {
     },
     /// Print the configuration's JSON Schema
     Schema,
+    /// Print what the configuration makes of a login, rule by rule: account, callers, namespaces
+    Explain(ExplainArgs),
+}
+
+/// `config explain`.
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// The login
+    #[arg(long, value_name = "LOGIN")]
+    pub user: String,
+
+    /// As a job of this project
+    #[arg(long, value_name = "KEY")]
+    pub project: Option<String>,
+
+    /// As a job of this team
+    #[arg(long, value_name = "NAME")]
+    pub team: Option<String>,
+
+    /// Only this profile
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `properties …`.
+#[derive(Debug, Subcommand)]
+pub enum PropertiesVerb {
+    /// Set an admin property of a login or a group
+    Set(SetArgs),
+    /// Take an admin property of a login or a group away
+    Unset(UnsetArgs),
+}
+
+/// Whose property.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub struct SubjectArgs {
+    /// Of this login
+    #[arg(long, value_name = "LOGIN")]
+    pub login: Option<String>,
+
+    /// Of the members of this UNIX group
+    #[arg(long, value_name = "GROUP")]
+    pub group: Option<String>,
+}
+
+/// `properties set`.
+#[derive(Args, Debug)]
+pub struct SetArgs {
+    /// Whose
+    #[command(flatten)]
+    pub subject: SubjectArgs,
+
+    /// The property
+    #[arg(value_name = "KEY")]
+    pub key: String,
+
+    /// Its value
+    #[arg(value_name = "VALUE")]
+    pub value: String,
+}
+
+/// `properties unset`.
+#[derive(Args, Debug)]
+pub struct UnsetArgs {
+    /// Whose
+    #[command(flatten)]
+    pub subject: SubjectArgs,
+
+    /// The property
+    #[arg(value_name = "KEY")]
+    pub key: String,
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod callers;
 pub mod duration;
 mod environment;
 mod explain;
@@ -22,6 +23,7 @@ mod yaml;
 mod tests;
 
 pub use namespaces::Namespaces;
+pub use callers::{AccountEntry, CallerEntry, GroupEntry, Listed, MayRunAs, Own};
 pub(crate) use parse::Reader;
 pub use parse::{ConfigError, MAX_TEXT, parse};
 pub use policies::{
@@ -33,8 +35,9 @@ pub use policies::{
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Accounts that may call. Root may only if it is named.
-    pub callers: Vec<String>,
+    /// Who may call: accounts by their names, or accounts and groups with rules of their own, of which any may allow a
+    /// job. Root may only if it is named.
+    pub callers: Vec<CallerEntry>,
     /// Account that talks to Kubernetes: a system account of its own (recommended), or a caller's.
     pub provisioner: String,
     /// Who may run jobs, and as which UNIX account.
@@ -78,9 +81,20 @@ pub struct Users {
     /// Rules from login to UNIX account. Those of the project come first; the first that matches wins.
     #[serde(default = "default_mapping")]
     pub mapping: Vec<MappingRule>,
-    /// Root-owned YAML file with admin properties of logins and groups.
+    /// Root-owned YAML file with admin properties of logins and groups, or a directory of such files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub properties: Option<PathBuf>,
+    /// Teams, for `${team}` and `run --team`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub team: Option<Team>,
+}
+
+/// Where the teams of an account come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Team {
+    /// Regular expression over the whole name of a UNIX group, with one pair of brackets around the team's name.
+    pub from_groups: String,
 }
 
 /// One rule from login to UNIX account.
@@ -209,7 +223,8 @@ impl Program {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Namespace {
-    /// Its name, with `${dssUserLogin}`, `${adminProperty:X}`, `${projectKey}`, `${user}`, `${login}`, `${group}`.
+    /// Its name, with `${dssUserLogin}`, `${login}`, `${user}`, `${group}`, `${team}`, `${projectKey}`,
+    /// `${adminProperty:X}`, and the filters `tolower`, `getornull` and `default`.
     pub template: String,
     /// Create it on demand.
     #[serde(default)]
@@ -217,6 +232,9 @@ pub struct Namespace {
     /// Names of `namespace_policies` to apply, beside those whose `namespaces` matches.
     #[serde(default)]
     pub policies: Vec<String>,
+    /// Give each login a namespace of its own although several logins have one UNIX account, and so one another's jobs.
+    #[serde(default)]
+    pub accept_shared_account: bool,
 }
 
 /// How a job's driver authenticates to the cluster.

@@ -18,3 +18,5 @@ pub mod wanted;
 
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

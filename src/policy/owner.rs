@@ -21,7 +21,7 @@ pub enum OwnerError {
     Length,
     /// Not what a run would write.
     #[error(
-        "the owner must be JSON as a run writes it: an object of texts, sorted by name and without blanks, such as {{\"login\":\"alice\"}} (`run --dry-run` prints it)"
+        "the owner must be JSON as a run writes it: an object of texts (null for a missing one), sorted by name and without blanks, such as {{\"login\":\"alice\"}} (`run --dry-run` prints it)"
     )]
     Form,
     /// A name that no template uses.
@@ -38,7 +38,8 @@ pub enum OwnerError {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Owner {
     text: String,
-    values: BTreeMap<String, String>,
+    /// None: a variable that had no value, and a filter that stood for it.
+    values: BTreeMap<String, Option<String>>,
 }
 
 /// The person that a namespace is for. At least one of the two is there.
@@ -59,16 +60,17 @@ impl Owner {
         if text.len() > MAX_OWNER {
             return Err(OwnerError::Length);
         }
-        let values: BTreeMap<String, String> = serde_json::from_str(text).map_err(|_| OwnerError::Form)?;
+        let values: BTreeMap<String, Option<String>> = serde_json::from_str(text).map_err(|_| OwnerError::Form)?;
         // Runs compare texts, so another spelling of the same object is another owner.
         if serde_json::to_string(&values).ok().as_deref() != Some(text) {
             return Err(OwnerError::Form);
         }
         for (key, value) in &values {
+            let value = value.as_deref().unwrap_or("x");
             match key.as_str() {
-                "login" => Login::new(value.as_str()).map(drop).map_err(|_| OwnerError::Value("a login"))?,
+                "login" => Login::new(value).map(drop).map_err(|_| OwnerError::Value("a login"))?,
                 "user" => {
-                    UserName::new(value.as_str()).map(drop).map_err(|_| OwnerError::Value("an account"))?;
+                    UserName::new(value).map(drop).map_err(|_| OwnerError::Value("an account"))?;
                 }
                 "projectKey" if !is_project_key(value) => return Err(OwnerError::Value("a project's key")),
                 "projectKey" | "group" | "team" => {}
@@ -90,16 +92,19 @@ impl Owner {
 
     /// The variables.
     #[must_use]
-    pub fn values(&self) -> &BTreeMap<String, String> {
+    pub fn values(&self) -> &BTreeMap<String, Option<String>> {
         &self.values
+    }
+
+    fn value(&self, key: &str) -> Option<String> {
+        self.values.get(key).cloned().flatten()
     }
 
     /// The person, when login or account are among the variables.
     #[must_use]
     pub fn person(&self) -> Option<Person> {
-        let value = |key: &str| self.values.get(key).map(String::as_str);
-        let login = value("login").and_then(|text| Login::new(text).ok());
-        let user = value("user").and_then(|text| UserName::new(text).ok());
+        let login = self.value("login").and_then(|text| Login::new(text).ok());
+        let user = self.value("user").and_then(|text| UserName::new(text).ok());
         (login.is_some() || user.is_some()).then_some(Person { login, user })
     }
 
@@ -128,12 +133,13 @@ impl Owner {
         let properties = self
             .values
             .iter()
-            .filter_map(|(key, value)| Some((key.strip_prefix("adminProperty:")?.to_owned(), value.clone())));
+            .filter_map(|(key, value)| Some((key.strip_prefix("adminProperty:")?.to_owned(), value.clone()?)));
         Some(Variables {
             login: login.or_else(|| Login::new("x").ok())?,
             user: user.or_else(|| UserName::new("x").ok())?,
-            group: self.values.get("group").cloned(),
-            project: self.values.get("projectKey").cloned(),
+            group: self.value("group"),
+            team: self.value("team"),
+            project: self.value("projectKey"),
             properties: properties.collect(),
         })
     }

@@ -57,6 +57,7 @@ mod tests {
         let variables = Variables {
             login: Login::new("somebody").unwrap(),
             user: UserName::new(user).unwrap(),
+            team: None,
             group: None,
             project: None,
             properties: BTreeMap::new(),

@@ -122,7 +122,8 @@ pub fn policies(
     namespace: &NamespaceName,
     owner: &str,
 ) -> Result<Policies, PolicyError> {
-    let values: BTreeMap<String, String> = serde_json::from_str(owner).unwrap_or_default();
+    let values: BTreeMap<String, Option<String>> = serde_json::from_str(owner).unwrap_or_default();
+    let values = values.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
     united(&applying(config, named, namespace)?, |template| template::render(template, &values))
 }
 

@@ -8,10 +8,11 @@ use super::cluster::Session;
 use super::events::Events;
 use super::invocation::Invocation;
 use super::lookup::{self, Question, Record};
-use super::{Failure, load, plan};
+use super::{Failure, load, plan, properties};
 use crate::cli::CheckArgs;
 use crate::exit::ExitCode;
 use crate::policy::config::{Cluster, Config, Profile, Program};
+use crate::policy::identity::Authority;
 use crate::policy::names::NamespaceName;
 use crate::policy::wanted;
 use crate::protocol::{CheckLine, NamespaceWanted, Reply, Request};
@@ -41,6 +42,7 @@ pub fn decision(plan: &plan::Plan, json: bool) -> Result<String, Failure> {
         "uid": plan.user.uid,
         "rules": &rules,
         "allowed_by": plan.allowed_by,
+        "called_by": plan.called_by,
         "profile": plan.profile_name,
         "namespace": plan.namespace.name.as_str(),
         "namespace_owner": plan.namespace.owner,
@@ -54,7 +56,10 @@ pub fn decision(plan: &plan::Plan, json: bool) -> Result<String, Failure> {
     }
     let mut lines = vec![
         format!("login        {}", plan.login),
-        format!("UNIX account {} (uid {}), allowed by {}", plan.user_name, plan.user.uid, plan.allowed_by),
+        format!(
+            "UNIX account {} (uid {}), allowed by {} and {}",
+            plan.user_name, plan.user.uid, plan.allowed_by, plan.called_by
+        ),
     ];
     lines.extend(rules.iter().map(|rule| format!("  {rule}")));
     let how = if plan.namespace.create { "created when missing" } else { "must exist" };
@@ -97,6 +102,10 @@ pub fn check(path: &Path, args: &CheckArgs) -> Vec<CheckLine> {
         }
     };
     lines.push(line("configuration", Ok(format!("{} accepted", path.display()))));
+    if let Some(path) = &config.users.properties {
+        let told = properties::load(path).map(|_| format!("{} accepted", path.display()));
+        lines.push(line("admin properties", told.map_err(|failure| failure.message)));
+    }
     let question = Question {
         names: vec![config.provisioner.clone()],
         groups: config.users.allowed_groups.clone(),
@@ -120,7 +129,7 @@ pub fn check(path: &Path, args: &CheckArgs) -> Vec<CheckLine> {
         ));
         return lines;
     };
-    let own = !config.callers.contains(&config.provisioner);
+    let own = !config.callers.iter().any(|entry| entry.account() == Some(&config.provisioner));
     let told = if own {
         format!("account {}, uid {}", provisioner.name, provisioner.uid)
     } else {
@@ -164,7 +173,7 @@ fn profile_lines(
                 volumes: profile.volume.is_some(),
             })
             .map_err(|error| error.to_string()),
-        Some(login) => decided(config, name, profile, login, None).map_err(|failure| failure.message),
+        Some(login) => decided(config, name, profile, login, None, None).map_err(|failure| failure.message),
     };
     match namespace {
         Err(problem) => lines.push(line(what("login"), Err(problem))),
@@ -190,6 +199,7 @@ pub(super) fn decided(
     profile: &Profile,
     login: &str,
     project: Option<&str>,
+    team: Option<&str>,
 ) -> Result<NamespaceWanted, Failure> {
     let program = profile.programs.first().copied().unwrap_or(Program::SparkSubmit);
     let arguments = if program == Program::SparkSubmit { vec!["check.py".into()] } else { Vec::new() };
@@ -197,6 +207,7 @@ pub(super) fn decided(
         user: login.to_owned(),
         profile: name.to_owned(),
         project: project.map(str::to_owned),
+        team: team.map(str::to_owned),
         program,
         conf: std::collections::BTreeMap::new(),
         stage: Vec::new(),
@@ -213,7 +224,7 @@ pub(super) fn decided(
         locked: false,
         expired: false,
     };
-    plan::decide(config, &root, wanted).map(|plan| plan.namespace)
+    plan::decide(config, &root, Authority::Administrator, wanted).map(|plan| plan.namespace)
 }
 
 fn ask_cluster(

@@ -14,7 +14,7 @@ use super::{Failure, load};
 use crate::exit::ExitCode;
 use crate::job::{EndUser, Scratch};
 use crate::policy::config::{Config, PodSecurity, Profile, Program, Staging, Timeouts};
-use crate::policy::identity::{self, Caller, RuleTrace};
+use crate::policy::identity::{self, Authority, Caller, RuleTrace};
 use crate::policy::names::{JobId, Login, UserName};
 use crate::policy::namespace::{self, Variables};
 use crate::policy::network::JobNetwork;
@@ -27,9 +27,13 @@ use crate::sys::process;
 use crate::sys::trusted;
 
 mod accounts;
+mod explain;
+mod place;
 mod spark_files;
 
-use accounts::{account, accounts, group_names, known};
+use accounts::{account, accounts, caller_groups, gids, known};
+pub use explain::explain;
+use place::{Asked, admin_properties, record_of};
 pub use spark_files::look_at_spark;
 use spark_files::spark_directory;
 
@@ -62,6 +66,8 @@ pub struct Plan {
     pub trace: Vec<RuleTrace>,
     /// The rule that allowed the account.
     pub allowed_by: String,
+    /// The entry of `callers` that let the caller run jobs as it.
+    pub called_by: String,
     /// The profile's name.
     pub profile_name: String,
     profile: Profile,
@@ -93,16 +99,17 @@ pub struct Plan {
     pub audit_required: bool,
 }
 
-/// The caller as the account database knows it.
+/// The caller as the account database knows it, and the entries of `callers` that name it.
 ///
 /// # Errors
 /// [`ExitCode::CallerRefused`] for a uid that it does not know, and for one that is not named in `callers`.
-pub fn authorize_caller(config: &Config, caller: CallerUid) -> Result<Record, Failure> {
+pub fn authorize_caller(config: &Config, caller: CallerUid) -> Result<(Record, Authority), Failure> {
     let uid = match caller {
         CallerUid::Root => 0,
         CallerUid::Account(uid) => uid,
     };
-    let question = Question { uids: vec![uid], ..Question::default() };
+    let groups = caller_groups(config).into_iter().collect();
+    let question = Question { uids: vec![uid], groups, ..Question::default() };
     let mut answer = lookup::ask(&question, config.timeouts.lookup)?;
     let unknown = || Failure::new(ExitCode::CallerRefused, "the calling uid belongs to no account");
     let record = answer.uids.remove(&uid).ok_or_else(unknown)?;
@@ -111,19 +118,25 @@ pub fn authorize_caller(config: &Config, caller: CallerUid) -> Result<Record, Fa
         CallerUid::Account(uid) => Caller::Account {
             name: UserName::new(record.name.clone()).map_err(Failure::of(ExitCode::CallerRefused))?,
             uid,
+            groups: record.groups.iter().copied().chain([record.gid]).collect(),
         },
     };
-    identity::authorize_caller(config, &who)
-        .map_err(|refusal| Failure::new(refusal.code(), refusal.to_string()))?;
-    Ok(record)
+    let authority = identity::authorize_caller(config, &who, &gids(caller_groups(config), &answer))?;
+    Ok((record, authority))
 }
 
 /// Decides.
 ///
 /// # Errors
 /// The refusal, with its rule.
-pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Plan, Failure> {
+pub fn decide(
+    config: &Config,
+    caller: &Record,
+    authority: Authority,
+    wanted: Invocation,
+) -> Result<Plan, Failure> {
     let login = Login::new(wanted.user).map_err(Failure::of(ExitCode::UserRefused))?;
+    let authority = authority.for_profile(config, &wanted.profile)?;
     let profile = config.profiles.get(&wanted.profile).ok_or_else(|| {
         Failure::new(
             ExitCode::ProfileRefused,
@@ -139,25 +152,18 @@ pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Pl
     let cluster = config.clusters.get(&profile.cluster).ok_or_else(|| {
         Failure::new(ExitCode::ConfigInvalid, "the profile's cluster is not among `clusters`")
     })?;
-    let mapped = identity::map_login(&config.users, &login, wanted.project.as_deref())
-        .map_err(|refusal| Failure::new(refusal.code(), refusal.to_string()))?;
-
-    let properties = match &config.users.properties {
-        Some(path) => Some(identity::parse_properties(&load::bytes(path)?).map_err(|error| {
-            Failure::new(ExitCode::ConfigInvalid, format!("{}: {error}", path.display()))
-        })?),
-        None => None,
-    };
+    let mapped = identity::map_login(&config.users, &login, wanted.project.as_deref())?;
+    let properties = admin_properties(config)?;
     let accounts = accounts(config, &mapped.user)?;
-    let record = accounts.names.get(mapped.user.as_str()).cloned().ok_or_else(|| {
-        Failure::new(
-            ExitCode::UserRefused,
-            format!("the login maps to UNIX account {}, which does not exist", mapped.user),
-        )
-    })?;
-    let (account, known) = (account(&record)?, known(config, &accounts));
-    let allowed_by = identity::authorize_target(config, &account, &known)
-        .map_err(|refusal| Failure::new(refusal.code(), refusal.to_string()))?;
+    let known = known(config, &accounts);
+    // The caller's own rule first: what else there is to say about an account is not for a caller that may not use it.
+    let record = record_of(&accounts.names, &mapped.user);
+    let target = record.as_ref().ok().map(account).transpose()?;
+    let called_by =
+        authority.over(config, caller.uid, profile, target.as_ref(), &known.caller_groups)?;
+    let record = record?;
+    let account = account(&record)?;
+    let allowed_by = identity::authorize_target(config, &account, &known)?;
     let provisioner = accounts.names.get(&config.provisioner).cloned().ok_or_else(|| {
         Failure::new(
             ExitCode::ConfigInvalid,
@@ -171,21 +177,17 @@ pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Pl
         ));
     }
 
-    let groups =
-        group_names(config, &record, properties.is_some() || profile.namespace.template.contains("group}"))?;
-    let of_login = |properties: &identity::Properties| {
-        let names: Vec<&str> = groups.values().map(String::as_str).collect();
-        properties
-            .for_login(&login, &names)
-            .map_err(|refusal| Failure::new(refusal.code(), refusal.to_string()))
+    let asked = Asked {
+        config,
+        profile,
+        login: &login,
+        mapped: &mapped.user,
+        record: &record,
+        account: &account,
+        project: wanted.project.as_deref(),
+        team: wanted.team.as_deref(),
     };
-    let variables = Variables {
-        login: login.clone(),
-        user: mapped.user.clone(),
-        group: groups.get(&record.gid).cloned(),
-        project: wanted.project.clone(),
-        properties: properties.as_ref().map(of_login).transpose()?.unwrap_or_default(),
-    };
+    let variables = asked.variables(properties.as_ref())?;
     let namespace = namespace(config, profile, &variables)?;
     let claim = profile.volume.as_ref().map(|volume| volume::claim(volume, &variables));
     let claim = claim.transpose().map_err(|error| Failure::new(error.code(), error.to_string()))?;
@@ -212,11 +214,12 @@ pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Pl
         caller: caller.name.clone(),
         caller_uid: caller.uid,
         tags: wanted.tags,
-        user_name: mapped.user,
+        user_name: account.name,
         user: EndUser { uid: record.uid, gid: record.gid, groups: record.groups, home: record.home },
         shell: record.shell,
         trace: mapped.trace,
         allowed_by,
+        called_by,
         profile_name: wanted.profile,
         profile: profile.clone(),
         project: wanted.project,

@@ -172,8 +172,11 @@ pub fn absences(random: &mut Random) -> bool {
 pub fn owner(random: &mut Random) -> bool {
     const KEYS: &[&str] = &["login", "user", "group", "projectKey", "adminProperty:x", "team", "x", ""];
     const VALUES: &[&str] = &["alice", "First.Last@corp.com", "", "a b", "0", "\u{1b}", "sales"];
-    let values: BTreeMap<String, String> = (0..random.below(4))
-        .map(|_| ((*random.pick(KEYS)).to_owned(), (*random.pick(VALUES)).to_owned()))
+    let values: BTreeMap<String, Option<String>> = (0..random.below(4))
+        .map(|_| {
+            let value = (!random.one_in(5)).then(|| (*random.pick(VALUES)).to_owned());
+            ((*random.pick(KEYS)).to_owned(), value)
+        })
         .collect();
     let good = serde_json::to_string(&values).unwrap();
     let text = if random.one_in(2) {

@@ -302,6 +302,7 @@ fn run_args(random: &mut Random) -> RunArgs {
         user: random.one_in(2).then(|| "bob".into()),
         profile: random.one_in(2).then(|| "p".into()),
         project: random.one_in(4).then(|| "X".into()),
+        team: random.one_in(4).then(|| "t".into()),
         program: random.one_in(4).then(|| random.word(&["pyspark", "spark-submit", "sh"])),
         stage: vec![],
         request: None,
@@ -321,6 +322,7 @@ pub fn request_file(random: &mut Random) -> bool {
         json!({"user": random.text(10), "profile": "p", "conf": map(random), "arguments": arguments});
     if random.one_in(3) {
         request["project"] = "X".into();
+        request["team"] = "t".into();
         request["stage"] = json!(["/a/b", "/c"]);
         request["program"] = random.word(&["pyspark", "spark-submit", "sh"]).into();
     }

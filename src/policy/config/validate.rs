@@ -7,10 +7,11 @@ use std::time::Duration;
 use super::parse::Finding;
 use super::place::Segment;
 use super::{Cluster, Config, Environment, MappingRule, Namespaces, Profile, Spark, Users, environment};
-use crate::policy::identity::check_pattern;
+use crate::policy::identity::{check_expression, check_pattern};
 use crate::policy::names::{Login, NamespaceName, UserName, is_project_key, is_word};
 use crate::policy::namespace::validate_template;
 
+mod callers;
 mod labels;
 mod policies;
 
@@ -100,9 +101,7 @@ impl Place {
 
 /// Checks a whole configuration and finds the first thing that is wrong, in the order of the file's manual.
 pub(super) fn validate(config: &Config) -> Check {
-    let callers = Place::top("callers");
-    callers.names(&config.callers, false)?;
-    config.callers.iter().enumerate().try_for_each(|(index, name)| callers.then(index).user_name(name))?;
+    callers::check(config)?;
     let provisioner = Place::top("provisioner");
     provisioner.user_name(&config.provisioner)?;
     let not_root = "must not be root: what talks to Kubernetes is no code of root's";
@@ -162,7 +161,11 @@ fn users(users: &Users) -> Check {
     )?;
     mapping.count(users.mapping.len(), MAX_ENTRIES)?;
     users.mapping.iter().enumerate().try_for_each(|(index, value)| rule(&mapping.then(index), value))?;
-    users.properties.iter().try_for_each(|path| here.then("properties").path(path))
+    users.properties.iter().try_for_each(|path| here.then("properties").path(path))?;
+    users.team.iter().try_for_each(|team| {
+        let expression = here.then("team").then("from_groups");
+        check_expression(&team.from_groups).or_else(|problem| expression.refuse(problem, "correct it"))
+    })
 }
 
 fn rule(here: &Place, rule: &MappingRule) -> Check {

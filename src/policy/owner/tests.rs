@@ -11,6 +11,8 @@ fn only_what_a_run_writes_is_an_owner() {
         r#"{"login":"alice"}"#,
         r#"{"login":"First.Last@corp.com","user":"alice"}"#,
         r#"{"adminProperty:k8sNS":"team-a","group":"sales","projectKey":"CHURN"}"#,
+        r#"{"login":"alice","projectKey":null}"#,
+        r#"{"team":"a"}"#,
     ] {
         let owner = Owner::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
         assert_eq!(owner.as_str(), text);
@@ -56,6 +58,14 @@ fn a_template_gives_a_namespace_only_with_the_owner_s_own_variables() {
         ("${adminProperty:other}", r#"{"adminProperty:k8sNS":"team-a"}"#, "team-a", false),
         ("p-${projectKey}", r#"{"projectKey":"churn"}"#, "p-churn", true),
         ("g-${group}", r#"{"group":"sales"}"#, "g-sales", true),
+        ("t-${team}", r#"{"team":"a"}"#, "t-a", true),
+        ("t-${team}", r#"{"team":"b"}"#, "t-a", false),
+        ("p-${projectKey|default('none')}", r#"{"projectKey":null}"#, "p-none", true),
+        ("p-${projectKey|default('none')}", r#"{"projectKey":"churn"}"#, "p-none", false),
+        ("p-${projectKey|default('none')}", "{}", "p-none", false),
+        ("p-${projectKey}", r#"{"projectKey":null}"#, "p-none", false),
+        ("ns-${login|tolower}", r#"{"login":"alice"}"#, "ns-alice", true),
+        ("ns-${login|tolower}", r#"{"login":"Alice"}"#, "ns-alice", false),
         ("shared", "{}", "shared", true),
         ("shared", "{}", "other", false),
         ("dss-ns-${login}", r#"{"login":"Alice"}"#, "dss-ns-alice", false),
@@ -77,6 +87,9 @@ fn a_namespace_is_one_persons_when_nothing_else_decides() {
         (r#"{"login":"a@b","user":"alice"}"#, true, true),
         (r#"{"login":"alice","projectKey":"X"}"#, true, false),
         (r#"{"group":"sales","user":"alice"}"#, true, false),
+        (r#"{"login":"alice","projectKey":null}"#, true, false),
+        (r#"{"login":null}"#, false, false),
+        (r#"{"team":"a"}"#, false, false),
         (r#"{"adminProperty:k8sNS":"team-a"}"#, false, false),
         (r#"{"group":"sales"}"#, false, false),
         ("{}", false, false),

@@ -80,7 +80,7 @@ fn owner(config: &Config, args: &AdoptArgs, name: &NamespaceName) -> Result<Owne
         };
     }
     let login = args.user.as_deref().unwrap_or_default();
-    let wanted = check::decided(config, &args.profile, profile, login, args.project.as_deref())?;
+    let wanted = check::decided(config, &args.profile, profile, login, args.project.as_deref(), args.team.as_deref())?;
     if wanted.name != *name {
         return Err(refused(format!("a run for this login would use namespace {} and not {name}", wanted.name)));
     }

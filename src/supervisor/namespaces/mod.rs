@@ -8,12 +8,12 @@ use std::time::Duration;
 use super::cluster::{self, Session};
 use super::events::Events;
 use super::lookup::Record;
-use super::{Failure, Outcome};
+use super::startup::CallerUid;
+use super::{Failure, Outcome, plan};
 use crate::cli::{Administrator, NamespaceVerb, PoliciesVerb};
 use crate::exit::ExitCode;
 use crate::policy::config::{Cluster, Config, Profile};
-use crate::policy::identity::{self, Caller};
-use crate::policy::names::{NamespaceName, UserName};
+use crate::policy::names::NamespaceName;
 use crate::policy::owner::Owner;
 use crate::protocol::namespaces::{Contents, LookInto, MAX_KINDS, MAX_NAMED, SeenNamespace};
 use crate::protocol::{Reply, Request};
@@ -102,9 +102,12 @@ fn holder(config: &Config) -> Result<Record, Failure> {
         None => ("provisioner", &config.provisioner),
     };
     let record = cluster::account(config, key, name)?;
-    let account = UserName::new(record.name.clone()).map_err(Failure::of(ExitCode::ConfigInvalid))?;
-    let caller = Caller::Account { name: account, uid: record.uid };
-    if identity::authorize_caller(config, &caller).is_ok() {
+    let calls = match plan::authorize_caller(config, CallerUid::Account(record.uid)) {
+        Ok(_) => true,
+        Err(failure) if failure.code == ExitCode::CallerRefused => false,
+        Err(failure) => return Err(failure),
+    };
+    if calls {
         return Err(Failure::new(
             ExitCode::ConfigInvalid,
             format!(
