@@ -161,3 +161,21 @@ fn a_namespace_that_changes_between_look_and_adoption_is_not_adopted() {
     running.end().refused(218, "was changed since it was looked at");
     assert_eq!(adopted(&place, "bob"), (Value::Null, json!(r#"{"login":"mallory"}"#)));
 }
+
+#[test]
+#[ignore = "needs the test bed: make test"]
+fn a_team_s_namespace_is_adopted_for_its_members() {
+    let mut place = Place::new(&[]);
+    place.host.configuration["users"]["team"] = json!({"from_groups": "^spark-(.*)$"});
+    let mut profile = place.host.configuration["profiles"]["per-user"].clone();
+    profile["namespace"]["template"] = json!(place.namespace("${team}"));
+    place.host.configuration["profiles"]["teamed"] = profile;
+    place.host.configure();
+    place.foreign("users");
+    let name = place.namespace("users");
+    let words = ["adopt", &name, "--profile", "teamed", "--user", "alice", "--yes", "--team"];
+    place.call(&[&words[..], &["others"]].concat()).refused(206, "");
+    assert_eq!(adopted(&place, "users"), (Value::Null, Value::Null));
+    assert_eq!(place.call(&[&words[..], &["users"]].concat()).code(), 0);
+    assert_eq!(adopted(&place, "users"), (json!("true"), json!(r#"{"team":"users"}"#)));
+}
