@@ -24,9 +24,10 @@ export SSA_LOG_SOCKET  = $(LOGSOCKET)
 build:
 	$(CARGO) build --release --locked
 
+# The provisioner can be read by nobody but root: then the kernel lets no process of its account trace it, from exec on.
 install: build
 	install -D -m 0755 target/release/spark-submit-as $(DESTDIR)$(BIN)
-	install -D -m 0755 target/release/spark-submit-as-provisioner $(DESTDIR)$(LIBEXEC)
+	install -D -m 0711 target/release/spark-submit-as-provisioner $(DESTDIR)$(LIBEXEC)
 	install -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/spark-submit-as $(DESTDIR)$(SYSCONFDIR)/sudoers.d
 	install -D -m 0644 examples/config.yaml $(DESTDIR)$(SYSCONFDIR)/spark-submit-as/config.yaml.example
 	sed 's#/usr/local/bin/spark-submit-as#$(BIN)#' sudoers.d/spark-submit-as \

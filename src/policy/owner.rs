@@ -60,7 +60,8 @@ impl Owner {
         if text.len() > MAX_OWNER {
             return Err(OwnerError::Length);
         }
-        let values: BTreeMap<String, Option<String>> = serde_json::from_str(text).map_err(|_| OwnerError::Form)?;
+        let values: BTreeMap<String, Option<String>> =
+            serde_json::from_str(text).map_err(|_| OwnerError::Form)?;
         // Runs compare texts, so another spelling of the same object is another owner.
         if serde_json::to_string(&values).ok().as_deref() != Some(text) {
             return Err(OwnerError::Form);
@@ -130,10 +131,9 @@ impl Owner {
         let person = self.person();
         let login = person.as_ref().and_then(|person| person.login.clone());
         let user = person.and_then(|person| person.user);
-        let properties = self
-            .values
-            .iter()
-            .filter_map(|(key, value)| Some((key.strip_prefix("adminProperty:")?.to_owned(), value.clone()?)));
+        let properties = self.values.iter().filter_map(|(key, value)| {
+            Some((key.strip_prefix("adminProperty:")?.to_owned(), value.clone()?))
+        });
         Some(Variables {
             login: login.or_else(|| Login::new("x").ok())?,
             user: user.or_else(|| UserName::new("x").ok())?,

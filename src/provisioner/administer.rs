@@ -10,7 +10,8 @@ use spark_submit_as::exit::ExitCode;
 use spark_submit_as::policy::names::NamespaceName;
 use spark_submit_as::policy::owner::MAX_OWNER;
 use spark_submit_as::protocol::namespaces::{
-    Adopt, ApplyPolicies, Contents, LookInto, MAX_CHANGES, MAX_NAMED, MAX_NAMESPACES, Prune, Pruned, SeenNamespace,
+    Adopt, ApplyPolicies, Contents, LookInto, MAX_CHANGES, MAX_NAMED, MAX_NAMESPACES, Prune, Pruned,
+    SeenNamespace,
 };
 use spark_submit_as::protocol::{MANAGED_LABEL, OWNER_ANNOTATION, Reply};
 
@@ -126,7 +127,10 @@ pub async fn list(api: &Api, server: &str, wire: &mut Wire) -> Result<Reply, Fau
         date = page.date;
         for item in page.items {
             if wire.interrupted() {
-                return Err(Fault::new(ExitCode::Provisioner, "told to stop before all namespaces were told"));
+                return Err(Fault::new(
+                    ExitCode::Provisioner,
+                    "told to stop before all namespaces were told",
+                ));
             }
             if told >= MAX_NAMESPACES {
                 problems.push(format!("there are more than {MAX_NAMESPACES} managed namespaces"));
@@ -209,10 +213,13 @@ pub async fn adopt(api: &Api, wanted: &Adopt) -> Result<Reply, Fault> {
         return Err(Fault::new(ExitCode::ClusterNamespace, rule));
     }
     // After a try whose answer was lost it may be our own.
-    let answer = if answer.status == StatusCode::CONFLICT { api.get(&path(&wanted.name)).await? } else { answer };
+    let answer =
+        if answer.status == StatusCode::CONFLICT { api.get(&path(&wanted.name)).await? } else { answer };
     let item: Item = done(answer, "patch namespaces")?.object()?;
     let adopted = seen(item).filter(|found| {
-        found.name == wanted.name && found.uid == wanted.uid && found.managed
+        found.name == wanted.name
+            && found.uid == wanted.uid
+            && found.managed
             && found.owner.as_deref() == Some(wanted.owner.as_str())
     });
     adopted.map(|_| Reply::Adopted).ok_or_else(unusable)
@@ -308,4 +315,3 @@ fn not_allowed(reason: &str) -> Fault {
 fn unusable() -> Fault {
     Fault::new(ExitCode::ClusterRefused, "namespaces: the API server's answer cannot be used").perhaps()
 }
-

@@ -27,7 +27,8 @@ fn an_adopted_namespace_is_the_one_that_a_run_of_the_login_uses() {
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keep-me"}, "stringData": {"k": "hidden"}});
     place.admin.done(Method::POST, &format!("{}/secrets", place.path("bob")), secret);
     for number in 0..25 {
-        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("c-{number}")}});
+        let object =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("c-{number}")}});
         place.admin.done(Method::POST, &format!("{}/configmaps", place.path("bob")), object);
     }
     ended(&mut place.host.job("bob")).refused(218, "has no owner");
@@ -37,7 +38,8 @@ fn an_adopted_namespace_is_the_one_that_a_run_of_the_login_uses() {
     let before = place.metadata("bob");
     let ended_ = place.call(&words);
     ended_.refused(200, "call again with --yes");
-    for (kind, names) in [("1 secrets", "keep-me"), ("26 configmaps", "c-0"), ("serviceaccounts", "default")] {
+    for (kind, names) in [("1 secrets", "keep-me"), ("26 configmaps", "c-0"), ("serviceaccounts", "default")]
+    {
         let line = ended_.stdout.lines().find(|line| line.contains(kind));
         let line = line.unwrap_or_else(|| panic!("no {kind} in {ended_:?}"));
         assert!(line.contains(names), "{line}");
@@ -45,7 +47,10 @@ fn an_adopted_namespace_is_the_one_that_a_run_of_the_login_uses() {
     assert!(!ended_.stdout.contains("hidden"));
     assert!(ended_.stderr.contains("enforces no Pod Security level"), "{ended_:?}");
     let told = place.told(&[&words[..], &["--dry-run"]].concat());
-    assert_eq!((&told["outcome"], &told["owner"]), (&json!("would be adopted"), &json!(r#"{"login":"bob"}"#)));
+    assert_eq!(
+        (&told["outcome"], &told["owner"]),
+        (&json!("would be adopted"), &json!(r#"{"login":"bob"}"#))
+    );
     assert_eq!(place.metadata("bob"), before);
 
     let told = place.told(&[&words[..], &["--yes"]].concat());
@@ -68,7 +73,8 @@ fn an_owner_that_a_template_gives_may_be_named_itself() {
     let team = place.namespace("team");
     place.foreign("team");
     let owner = json!({"adminProperty:k8sNS": team}).to_string();
-    let adopt = |owner: &str| place.call(&["adopt", &team, "--profile", "per-team", "--owner", owner, "--yes"]);
+    let adopt =
+        |owner: &str| place.call(&["adopt", &team, "--profile", "per-team", "--owner", owner, "--yes"]);
     for (wrong, message) in [
         ("{}", "no run of this profile would use"),
         (r#"{"adminProperty:k8sNS":"another"}"#, "no run of this profile would use"),
@@ -114,7 +120,9 @@ fn what_must_not_be_adopted_is_refused_and_stays_as_it_is() {
     // Nobody who could run.
     adopt(&place, &place.namespace("ssa-gone"), "ssa-gone").refused(206, "does not exist");
     adopt(&place, &place.namespace("mallory"), "mallory").refused(206, "allowed_groups");
-    place.call(&["adopt", "n", "--profile", "nothing", "--user", "alice", "--yes"]).refused(207, "no such profile");
+    place
+        .call(&["adopt", "n", "--profile", "nothing", "--user", "alice", "--yes"])
+        .refused(207, "no such profile");
 
     // One that does not exist, and one that is being deleted.
     place.admin.done(Method::DELETE, &place.path("bob"), Value::Null);
@@ -151,8 +159,11 @@ fn a_namespace_that_changes_between_look_and_adoption_is_not_adopted() {
     // The token means nothing: the proxy comes with the administrator's certificate.
     let proxy = Proxy::start(&place.kubeconfig, "127.0.0.1", &[]);
     proxy.kubeconfig(&through, &json!({"token": identity::make(&place.admin, &place.namespace("id2"))}));
-    proxy.rule(json!({"method": "PATCH", "path": format!("/namespaces/{name}"), "fault": "late", "seconds": 3}));
-    let words = ["namespace", "adopt", &name, "--profile", "per-user", "--user", "bob", "--yes", "--kubeconfig"];
+    proxy.rule(
+        json!({"method": "PATCH", "path": format!("/namespaces/{name}"), "fault": "late", "seconds": 3}),
+    );
+    let words =
+        ["namespace", "adopt", &name, "--profile", "per-user", "--user", "bob", "--yes", "--kubeconfig"];
     let running = start(&mut place.host.call(&[&words[..], &[through.to_str().unwrap()]].concat()));
     until("the adoption is on its way", || proxy.log(0).iter().any(|request| request.method == "PATCH"));
     // Meanwhile somebody else says whose it is.
@@ -174,7 +185,7 @@ fn a_team_s_namespace_is_adopted_for_its_members() {
     place.foreign("users");
     let name = place.namespace("users");
     let words = ["adopt", &name, "--profile", "teamed", "--user", "alice", "--yes", "--team"];
-    place.call(&[&words[..], &["others"]].concat()).refused(206, "");
+    place.call(&[&words[..], &["others"]].concat()).refused(208, "is in no group that makes it a member");
     assert_eq!(adopted(&place, "users"), (Value::Null, Value::Null));
     assert_eq!(place.call(&[&words[..], &["users"]].concat()).code(), 0);
     assert_eq!(adopted(&place, "users"), (json!("true"), json!(r#"{"team":"users"}"#)));

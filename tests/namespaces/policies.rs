@@ -84,7 +84,8 @@ fn policies_come_into_namespaces_without_a_run() {
     assert_eq!(place.state("alice"), state);
     let writes = audit_since(log).into_iter().filter(|event| {
         let verb = event["verb"].as_str().unwrap_or_default();
-        event["objectRef"]["namespace"] == alice && ["create", "update", "patch", "delete"].contains(&verb)
+        event["objectRef"]["namespace"] == alice
+            && ["create", "update", "patch", "delete"].contains(&verb)
             && event["userAgent"].as_str().is_some_and(|agent| agent.starts_with("spark-submit-as/"))
     });
     assert_eq!(writes.count(), 0);
@@ -96,7 +97,11 @@ fn policies_come_into_namespaces_without_a_run() {
     // What was changed by hand is mended.
     let quota = format!("{}/resourcequotas/ssa-quota", place.path("alice"));
     place.admin.done(Method::PATCH, &quota, json!({"spec": {"hard": {"pods": "700"}}}));
-    place.admin.done(Method::PATCH, &place.path("alice"), json!({"metadata": {"labels": {LEVEL: "privileged"}}}));
+    place.admin.done(
+        Method::PATCH,
+        &place.path("alice"),
+        json!({"metadata": {"labels": {LEVEL: "privileged"}}}),
+    );
     let told = place.told(&["policies", "apply", &alice, "--dry-run"]);
     assert_eq!(changes(&told, &alice).0, "would change");
     assert_eq!(place.state("alice")["quotas"][0][2]["hard"]["pods"], "700");
@@ -119,6 +124,8 @@ fn policies_are_not_applied_where_no_profile_would() {
     let ended = place.call(&["policies", "apply", &team]);
     ended.refused(208, "not every namespace got its policies");
     assert!(ended.stdout.contains("no profile of this configuration gives this name"), "{ended:?}");
-    place.call(&["policies", "apply", &place.namespace("free")]).refused(218, "there is no managed namespace");
+    place
+        .call(&["policies", "apply", &place.namespace("free")])
+        .refused(218, "there is no managed namespace");
     place.call(&["policies", "apply", "kube-system"]).refused(208, "belong to the cluster");
 }

@@ -62,7 +62,10 @@ impl Place {
         lines.extend(with.iter().map(|name| format!("{name}:x:4000:4000::/:/bin/sh")));
         let file = self.host.directory.path().join("passwd");
         fs::write(&file, lines.join("\n") + "\n").unwrap();
-        self.sh(&format!("umount /etc/passwd 2>/dev/null || true; mount --bind {} /etc/passwd", file.display()));
+        self.sh(&format!(
+            "umount /etc/passwd 2>/dev/null || true; mount --bind {} /etc/passwd",
+            file.display()
+        ));
     }
 }
 
@@ -145,9 +148,12 @@ fn prune_keeps_everything_that_is_not_a_gone_users_alone() {
         place.admin.namespace(&place.namespace(name), owner);
     }
     place.host.configuration["profiles"]["shared"] = place.host.configuration["profiles"]["per-user"].clone();
-    place.host.configuration["profiles"]["shared"]["namespace"]["template"] = json!(place.namespace("shared"));
-    place.host.configuration["profiles"]["project"] = place.host.configuration["profiles"]["per-user"].clone();
-    place.host.configuration["profiles"]["project"]["namespace"]["template"] = json!("${projectKey}-${login}");
+    place.host.configuration["profiles"]["shared"]["namespace"]["template"] =
+        json!(place.namespace("shared"));
+    place.host.configuration["profiles"]["project"] =
+        place.host.configuration["profiles"]["per-user"].clone();
+    place.host.configuration["profiles"]["project"]["namespace"]["template"] =
+        json!("${projectKey}-${login}");
     place.host.configure();
     // One without an owner, one that is not managed.
     let patch = |labels: Value, annotations: Value| json!({"metadata": {"labels": labels, "annotations": annotations}});
@@ -166,7 +172,9 @@ fn prune_keeps_everything_that_is_not_a_gone_users_alone() {
     let job = ended(&mut place.host.job("alice"));
     assert_eq!(job.code(), 0, "{job:?}");
     let text = place.host.record(&job.job()).to_string();
-    let text = text.replace(&place.namespace("alice"), &place.namespace("ssa-record")).replace(&job.job(), &numbered(3));
+    let text = text
+        .replace(&place.namespace("alice"), &place.namespace("ssa-record"))
+        .replace(&job.job(), &numbered(3));
     crate::world::dead::put_record(&place.host, &numbered(3), text.as_bytes());
 
     let old = ["ssa-gone", "ssa-pod", "ssa-account", "ssa-record"];
@@ -246,7 +254,14 @@ fn nothing_is_deleted_or_counted_when_the_account_database_cannot_be_believed() 
     for (status, errno) in [(-1, "ECONNREFUSED"), (-1, "EIO"), (-1, "ENOENT"), (-2, "EAGAIN")] {
         let module = directory.join("libnss_fail.so.2");
         let built = std::process::Command::new("cc")
-            .args(["-shared", "-fPIC", "-w", &format!("-DSTATUS=({status})"), &format!("-DANSWER={errno}"), "-o"])
+            .args([
+                "-shared",
+                "-fPIC",
+                "-w",
+                &format!("-DSTATUS=({status})"),
+                &format!("-DANSWER={errno}"),
+                "-o",
+            ])
             .args([&module, &source])
             .status();
         assert!(built.unwrap().success());
@@ -288,7 +303,11 @@ fn what_is_remembered_is_not_trusted_more_than_it_deserves() {
         assert_eq!(ended.code(), 0, "{ended:?}");
         assert!(ended.stderr.contains("every count starts anew"), "{what}: {ended:?}");
         let told = serde_json::from_str(&ended.stdout).unwrap();
-        assert_eq!(place.outcome(&told, "ssa-gone").1, "its user has been missing for 0 of 30 days", "{what}");
+        assert_eq!(
+            place.outcome(&told, "ssa-gone").1,
+            "its user has been missing for 0 of 30 days",
+            "{what}"
+        );
         assert!(place.is_there("ssa-gone"), "{what}");
     };
     fs::write(place.memory(), &good.to_string()[..50]).unwrap();
@@ -340,7 +359,9 @@ fn a_namespace_that_changes_after_the_look_is_kept() {
     // The token means nothing: the proxy comes with the administrator's certificate.
     let proxy = Proxy::start(&place.kubeconfig, "127.0.0.1", &[]);
     proxy.kubeconfig(&through, &json!({"token": identity::make(&place.admin, &place.namespace("id2"))}));
-    proxy.rule(json!({"method": "DELETE", "path": format!("/namespaces/{name}$"), "fault": "late", "seconds": 3}));
+    proxy.rule(
+        json!({"method": "DELETE", "path": format!("/namespaces/{name}$"), "fault": "late", "seconds": 3}),
+    );
     let words = ["namespace", "prune", "--yes", "--json", "--kubeconfig", through.to_str().unwrap()];
     let running = start(&mut place.host.call(&words));
     until("the deletion is on its way", || proxy.log(0).iter().any(|request| request.method == "DELETE"));
@@ -378,8 +399,10 @@ fn a_kubeconfig_that_leads_to_another_cluster_deletes_nothing() {
     proxy.kubeconfig(&own, &json!({"token": identity::make(&place.admin, &place.namespace("id2"))}));
     let body = json!({"kind": "Namespace", "metadata": {"name": name, "uid": "another", "resourceVersion": "1",
                       "creationTimestamp": "2026-01-01T00:00:00Z"}});
-    proxy.rule(json!({"method": "GET", "path": format!("/namespaces/{name}$"), "fault": "status", "code": 200,
-                      "body": body.to_string(), "always": true}));
+    proxy.rule(
+        json!({"method": "GET", "path": format!("/namespaces/{name}$"), "fault": "status", "code": 200,
+                      "body": body.to_string(), "always": true}),
+    );
     place.host.configuration["clusters"]["main"]["kubeconfig"] = json!(own.to_str().unwrap());
     place.host.configure();
     place.call(&["prune", "--yes"]).refused(200, "does --kubeconfig lead to another cluster?");

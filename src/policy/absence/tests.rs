@@ -88,7 +88,10 @@ fn what_is_no_memory_is_refused() {
         ("[1]", AbsenceError::Form),
         (r#"{"version":2,"clusters":{}}"#, AbsenceError::Version(2)),
         (r#"{"version":1,"clusters":{},"x":1}"#, AbsenceError::Form),
-        (r#"{"version":1,"clusters":{"main":{"u":{"namespace":"a","owner":"{}","first":1}}}}"#, AbsenceError::Form),
+        (
+            r#"{"version":1,"clusters":{"main":{"u":{"namespace":"a","owner":"{}","first":1}}}}"#,
+            AbsenceError::Form,
+        ),
         (
             r#"{"version":1,"clusters":{"main":{"u":{"namespace":"kube-x","owner":"{}","first":1,"last":1}}}}"#,
             AbsenceError::Form,

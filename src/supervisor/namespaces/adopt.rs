@@ -20,7 +20,8 @@ use crate::supervisor::{Failure, Outcome, audit, check, verbs};
 /// [`ExitCode::NamespaceRefused`] and [`ExitCode::ClusterNamespace`] for a namespace that must not be adopted;
 /// [`ExitCode::Usage`] without `--yes`; what a decision, a cluster and its kubeconfig can meet.
 pub(super) fn adopt(config: &Config, args: &AdoptArgs) -> Result<Outcome, Failure> {
-    let name = NamespaceName::new(args.namespace.as_str()).map_err(Failure::of(ExitCode::NamespaceRefused))?;
+    let name =
+        NamespaceName::new(args.namespace.as_str()).map_err(Failure::of(ExitCode::NamespaceRefused))?;
     let owner = owner(config, args, &name)?;
     let office = Office::new(config, &args.administrator)?;
     if config.profiles.get(&args.profile).is_none_or(|profile| profile.cluster != office.name) {
@@ -56,7 +57,8 @@ pub(super) fn adopt(config: &Config, args: &AdoptArgs) -> Result<Outcome, Failur
         owner: owner.as_str().to_owned(),
         dry_run: args.dry_run,
     });
-    session.ask(&mut events, &request, super::PATIENCE, |reply| matches!(reply, Reply::Adopted).then_some(()))?;
+    session
+        .ask(&mut events, &request, super::PATIENCE, |reply| matches!(reply, Reply::Adopted).then_some(()))?;
     if !args.dry_run {
         audit::namespace("namespace-adopted", office.name, name.as_str(), owner.as_str());
     }
@@ -66,7 +68,10 @@ pub(super) fn adopt(config: &Config, args: &AdoptArgs) -> Result<Outcome, Failur
 /// The owner that a run would want of this namespace.
 fn owner(config: &Config, args: &AdoptArgs, name: &NamespaceName) -> Result<Owner, Failure> {
     let profile = config.profiles.get(&args.profile).ok_or_else(|| {
-        Failure::new(ExitCode::ProfileRefused, "no such profile; the configuration's `profiles` names those that exist")
+        Failure::new(
+            ExitCode::ProfileRefused,
+            "no such profile; the configuration's `profiles` names those that exist",
+        )
     })?;
     let refused = |message: String| Failure::new(ExitCode::NamespaceRefused, message);
     if let Some(text) = &args.owner {
@@ -80,9 +85,13 @@ fn owner(config: &Config, args: &AdoptArgs, name: &NamespaceName) -> Result<Owne
         };
     }
     let login = args.user.as_deref().unwrap_or_default();
-    let wanted = check::decided(config, &args.profile, profile, login, args.project.as_deref(), args.team.as_deref())?;
+    let wanted =
+        check::decided(config, &args.profile, profile, login, args.project.as_deref(), args.team.as_deref())?;
     if wanted.name != *name {
-        return Err(refused(format!("a run for this login would use namespace {} and not {name}", wanted.name)));
+        return Err(refused(format!(
+            "a run for this login would use namespace {} and not {name}",
+            wanted.name
+        )));
     }
     Owner::parse(&wanted.owner).map_err(|error| refused(error.to_string()))
 }

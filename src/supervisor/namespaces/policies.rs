@@ -90,7 +90,9 @@ fn chosen<'a>(listed: &'a Listed, args: &PoliciesApplyArgs) -> Result<Vec<&'a Se
 
 /// What a run would want of a namespace; none when no run would use it.
 fn wanted(office: &Office<'_>, namespace: &SeenNamespace) -> Result<Option<NamespaceWanted>, Failure> {
-    let Some(owner) = namespace.owner.as_deref().and_then(|text| Owner::parse(text).ok()) else { return Ok(None) };
+    let Some(owner) = namespace.owner.as_deref().and_then(|text| Owner::parse(text).ok()) else {
+        return Ok(None);
+    };
     let mut found: Option<(&str, wanted::Policies)> = None;
     for (name, profile) in office.profiles(&owner, &namespace.name) {
         let named = &profile.namespace.policies;

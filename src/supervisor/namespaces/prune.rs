@@ -79,7 +79,10 @@ pub(super) fn prune(config: &Config, args: &PruneArgs) -> Result<Outcome, Failur
     let back: BTreeSet<String> = absences
         .owners()
         .filter(|text| {
-            Owner::parse(text).ok().and_then(|owner| owner.person()).is_none_or(|person| is(&person) != Existence::No)
+            Owner::parse(text)
+                .ok()
+                .and_then(|owner| owner.person())
+                .is_none_or(|person| is(&person) != Existence::No)
         })
         .map(str::to_owned)
         .collect();
@@ -134,7 +137,9 @@ fn believed(
     let refused = |what: &str| {
         Err(Failure::new(
             ExitCode::LookupFailed,
-            format!("{what}; nothing was deleted and nothing was counted; look at the name services of this host"),
+            format!(
+                "{what}; nothing was deleted and nothing was counted; look at the name services of this host"
+            ),
         ))
     };
     let of_memory = absences.owners().filter_map(|text| Owner::parse(text).ok()?.person());

@@ -51,8 +51,7 @@ pub(super) fn existing(
 
 /// The accounts that may be this person's; none when the mapping does not say.
 fn accounts(config: &Config, person: &Person) -> Option<BTreeSet<String>> {
-    let mut accounts: BTreeSet<String> =
-        person.user.iter().map(|user| user.as_str().to_owned()).collect();
+    let mut accounts: BTreeSet<String> = person.user.iter().map(|user| user.as_str().to_owned()).collect();
     let Some(login) = &person.login else { return Some(accounts) };
     let projects = config.users.mapping.iter().filter_map(|rule| match rule {
         MappingRule::Identity(_) => None,
