@@ -10,6 +10,9 @@ use crate::policy::config::Egress;
 use crate::policy::names::JobId;
 use crate::protocol::JOB_LABEL;
 
+#[cfg(test)]
+mod tests;
+
 /// Where a job's executors find their driver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobNetwork {
