@@ -10,6 +10,9 @@ use crate::policy::config::Egress;
 use crate::policy::names::JobId;
 use crate::protocol::JOB_LABEL;
 
+#[cfg(test)]
+mod tests;
+
 /// Where a job's executors find their driver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobNetwork {
@@ -39,10 +42,11 @@ pub struct Addresses<'a> {
 )]
 pub struct NeverOpened(pub String);
 
-/// NetworkPolicySpec of a namespace: no pod is reached and none reaches anything but by a policy of its job.
+/// NetworkPolicySpec of a namespace: no pod is reached and none reaches anything but by a policy of its job. The lists are
+/// there although they are empty: server-side apply takes away what somebody put into them only when they are said.
 #[must_use]
 pub fn isolated() -> Value {
-    json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"]})
+    json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"], "ingress": [], "egress": []})
 }
 
 /// NetworkPolicySpec of a job: its pods reach each other, their driver, DNS and what is named; they are reached by each other

@@ -17,6 +17,8 @@ use crate::wire::Wire;
 use crate::{executors, namespace};
 
 pub mod drift;
+#[cfg(test)]
+mod tests;
 
 use drift::{PARTS, Part};
 

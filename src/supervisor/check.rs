@@ -1,5 +1,6 @@
 //! `check` and `run --dry-run`: the same decisions as a run, told instead of carried out.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::json;
@@ -15,7 +16,7 @@ use crate::policy::config::{Cluster, Config, Profile, Program};
 use crate::policy::identity::Authority;
 use crate::policy::names::NamespaceName;
 use crate::policy::wanted;
-use crate::protocol::{CheckLine, NamespaceWanted, Reply, Request};
+use crate::protocol::{CheckLine, ISOLATED, LIMITS, NamespaceWanted, QUOTA, Reply, Request};
 use crate::sys::host;
 
 /// Oldest sudo: 1.9.5 fixed CVE-2021-3156.
@@ -28,11 +29,20 @@ const EXAMPLE_NAMESPACE: &str = "spark-submit-as-check";
 /// # Errors
 /// [`ExitCode::Internal`].
 pub fn decision(plan: &plan::Plan, json: bool) -> Result<String, Failure> {
-    let objects = [
-        format!("ServiceAccount {}", plan.job.object_name()),
-        format!("RoleBinding {} to ClusterRole {}", plan.job.object_name(), plan.cluster.driver_role),
-        format!("Secret {}", plan.job.object_name()),
+    let name = plan.job.object_name();
+    let mut objects = vec![
+        format!("ServiceAccount {name}"),
+        format!("RoleBinding {name} to ClusterRole {}", plan.cluster.driver_role),
+        format!("Secret {name}"),
     ];
+    if plan.namespace.policies.network.is_some() {
+        objects.push(format!("NetworkPolicy {name}"));
+    }
+    if let Some(claim) = &plan.claim {
+        objects.push(format!("PersistentVolumeClaim {} (stays after the job)", claim.name));
+        objects.push(format!("Role and RoleBinding {name}-volume"));
+    }
+    let kept = kept(&plan.namespace.policies);
     let rules: Vec<String> = plan.trace.iter().map(ToString::to_string).collect();
     let value = json!({
         "login": plan.login.as_str(),
@@ -47,6 +57,7 @@ pub fn decision(plan: &plan::Plan, json: bool) -> Result<String, Failure> {
         "namespace": plan.namespace.name.as_str(),
         "namespace_owner": plan.namespace.owner,
         "namespace_create": plan.namespace.create,
+        "namespace_policies": plan.namespace.policies,
         "objects": objects,
         "program": plan.program.display().to_string(),
         "command": plan.shown_arguments(),
@@ -64,9 +75,26 @@ pub fn decision(plan: &plan::Plan, json: bool) -> Result<String, Failure> {
     lines.extend(rules.iter().map(|rule| format!("  {rule}")));
     let how = if plan.namespace.create { "created when missing" } else { "must exist" };
     lines.push(format!("namespace    {} ({how}), owner {}", plan.namespace.name, plan.namespace.owner));
+    lines.extend(kept.iter().map(|what| format!("policies     {what}")));
     lines.extend(objects.iter().map(|object| format!("object       {object}")));
     lines.push(format!("command      {}", plan.shown_arguments().join(" ")));
     Ok(lines.join("\n"))
+}
+
+/// What policies keep in the namespace, in words.
+fn kept(policies: &wanted::Policies) -> Vec<String> {
+    let object = |name: &str, spec: Option<&serde_json::Value>| spec.map(|spec| format!("{name}: {spec}"));
+    let isolated = policies.network.as_ref().map(|_| format!("NetworkPolicy {ISOLATED}"));
+    let pairs = |what: &'static str, table: &BTreeMap<String, String>| {
+        table.iter().map(|(key, value)| format!("{what} {key}={value}")).collect::<Vec<_>>()
+    };
+    let mut kept = pairs("label", &policies.labels);
+    kept.extend(pairs("annotation", &policies.annotations));
+    kept.extend(object(&format!("ResourceQuota {QUOTA}"), policies.quota.as_ref()));
+    kept.extend(object(&format!("LimitRange {LIMITS}"), policies.limits.as_ref()));
+    kept.extend(isolated);
+    kept.extend(pairs("annotation of the executors' account", &policies.account_annotations));
+    kept
 }
 
 /// The lines, for people or as JSON.
@@ -209,9 +237,9 @@ pub(super) fn decided(
         project: project.map(str::to_owned),
         team: team.map(str::to_owned),
         program,
-        conf: std::collections::BTreeMap::new(),
+        conf: BTreeMap::new(),
         stage: Vec::new(),
-        tags: std::collections::BTreeMap::new(),
+        tags: BTreeMap::new(),
         arguments,
     };
     let root = Record {

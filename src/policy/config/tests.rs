@@ -3,6 +3,7 @@
 use super::*;
 
 mod hostile;
+mod policies;
 mod refusals;
 
 /// A file that uses every key. Its lines are referred to by number.

@@ -47,6 +47,11 @@ impl Part {
         }
     }
 
+    /// Its API group.
+    pub fn group(&self) -> &'static str {
+        self.api_version.split_once('/').map_or("", |(group, _)| group)
+    }
+
     /// Whether it is the quota.
     pub fn is_quota(&self) -> bool {
         self.word == "quota"
