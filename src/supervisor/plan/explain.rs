@@ -85,7 +85,8 @@ fn about_account(
     value["account"] = json!(person.account.name.as_str());
     value["uid"] = json!(person.account.uid);
     let checks = identity::target_checks(config, &person.account, &person.known);
-    value["refused"] = json!(checks.iter().find_map(|(_, result)| result.as_ref().err()).map(ToString::to_string));
+    value["refused"] =
+        json!(checks.iter().find_map(|(_, result)| result.as_ref().err()).map(ToString::to_string));
     value["checks"] = checks
         .iter()
         .map(|(what, result)| match result {
@@ -170,7 +171,11 @@ fn lines(value: &Value) -> String {
     }));
     lines.extend(part(value, "refused").map(|problem| format!("refused      {}", text(&problem))));
     for profile in list("profiles") {
-        lines.push(format!("profile      {} (cluster {})", text(&profile["profile"]), text(&profile["cluster"])));
+        lines.push(format!(
+            "profile      {} (cluster {})",
+            text(&profile["profile"]),
+            text(&profile["cluster"])
+        ));
         lines.push(format!("  callers    {}", words(&profile["callers"])));
         match part(profile, "refused") {
             Some(problem) => lines.push(format!("  refused    {}", text(&problem))),
