@@ -121,7 +121,8 @@ fn a_callers_own_rule_narrows_what_users_allows() {
     });
     let server = place.watched();
     // Caller, login, profile; the entry that lets it, or code and words of the refusal.
-    let rows: &[(&str, &str, &str, Result<&str, (i32, &str)>)] = &[
+    type Row = (&'static str, &'static str, &'static str, Result<&'static str, (i32, &'static str)>);
+    let rows: &[Row] = &[
         ("dssuser", "alice", "per-user", Ok("callers[0]")),
         ("dssuser", "alice", "per-team", Err((207, "`callers[0]` lets this caller use other profiles"))),
         ("dssuser", "alice", "nosuch", Err((207, "`callers[0]` lets this caller use other profiles"))),

@@ -378,7 +378,9 @@ fn a_callers_entries_say_as_whom_and_with_which_profile() {
         groups: groups.to_vec(),
         ..alice()
     };
-    let rows: &[(&str, &str, u32, &[u32], &str, Option<Account>, &str)] = &[
+    // Entries; the caller's name, uid and groups; profile and target; what comes of it.
+    type Row = (&'static str, &'static str, u32, &'static [u32], &'static str, Option<Account>, &'static str);
+    let rows: &[Row] = &[
         ("dssuser", "dssuser", 4000, &[], "p", Some(alice()), "callers[0]"),
         ("dssuser", "dssuser", 4000, &[], "p", None, "callers[0]"),
         ("{account: dssuser}", "dssuser", 4000, &[], "q", Some(alice()), "callers[0]"),
@@ -454,7 +456,9 @@ fn what_has_power_over_others_never_runs_jobs_and_who_runs_its_own_does() {
 #[test]
 fn a_team_is_a_group_of_the_accounts() {
     let team = |from_groups: &str| crate::policy::config::Team { from_groups: from_groups.into() };
-    let rows: &[(&str, &[&str], Option<&str>, bool, &str)] = &[
+    // Expression; the account's groups; `--team`, and whether the template has a ${team}; what comes of it.
+    type Row = (&'static str, &'static [&'static str], Option<&'static str>, bool, &'static str);
+    let rows: &[Row] = &[
         ("team-(.*)", &["team-red", "users"], None, true, "red"),
         ("^team-(.*)$", &["team-red"], Some("red"), true, "red"),
         ("team-(.*)", &["xteam-red", "team-", "team"], None, true, "-"),
