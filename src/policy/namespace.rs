@@ -80,16 +80,22 @@ pub enum NamespaceError {
     #[error("adminProperty must be followed by `:` and a name of 1 to 64 of [A-Za-z0-9_.-]")]
     PropertyName,
     /// An unknown filter, or too many.
-    #[error("the template uses an unknown filter, or more than four of a variable; known are tolower, getornull and default('x')")]
+    #[error(
+        "the template uses an unknown filter, or more than four of a variable; known are tolower, getornull and default('x')"
+    )]
     Filter,
     /// `toupper`.
     #[error("the template uses the filter toupper, but a namespace's name has no capitals; leave it out")]
     ToUpper,
     /// `?`.
-    #[error("the template has a `?` in a variable; write `|getornull` or `|default('x')` for a value that may be missing")]
+    #[error(
+        "the template has a `?` in a variable; write `|getornull` or `|default('x')` for a value that may be missing"
+    )]
     QuestionMark,
     /// A default that no namespace's name can hold.
-    #[error("the template has a default that is not 1 to 63 of [a-z0-9-], as a namespace's name is; for nothing write getornull")]
+    #[error(
+        "the template has a default that is not 1 to 63 of [a-z0-9-], as a namespace's name is; for nothing write getornull"
+    )]
     Default,
     /// A literal that is no namespace.
     #[error(
@@ -227,7 +233,8 @@ fn is_changed(pieces: &[Piece<'_>], vars: &Variables, rendered: &str) -> bool {
     pieces.iter().any(|piece| match piece {
         Piece::Text(_) => false,
         Piece::Value(variable, filters) => variable.value(vars).is_some_and(|value| {
-            filter::apply(filters, Some(value)).as_deref() != Some(value) || missing.as_deref() == Some(rendered)
+            filter::apply(filters, Some(value)).as_deref() != Some(value)
+                || missing.as_deref() == Some(rendered)
         }),
     })
 }

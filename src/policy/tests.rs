@@ -92,15 +92,25 @@ fn acceptance_1_logins_get_the_accounts_and_namespaces_of_the_table() {
 
 /// A template of pieces; most are legal.
 fn template(random: &mut Random) -> String {
-    const VARIABLES: &[&str] =
-        &["login", "dssUserLogin", "user", "group", "team", "projectKey", "adminProperty:a", "adminProperty:b"];
-    const FILTERS: &[&str] = &["|tolower", "|getornull", "|default('a')", "|default:a-b", "|default(\"shared\")"];
+    const VARIABLES: &[&str] = &[
+        "login",
+        "dssUserLogin",
+        "user",
+        "group",
+        "team",
+        "projectKey",
+        "adminProperty:a",
+        "adminProperty:b",
+    ];
+    const FILTERS: &[&str] =
+        &["|tolower", "|getornull", "|default('a')", "|default:a-b", "|default(\"shared\")"];
     const TEXTS: &[&str] = &["", "a", "-", "a-", "-a", "ns-", "x", "kube", "0"];
     let mut text = random.pick(TEXTS).to_string();
     // One variable most of the time: then names may be plain, and could meet.
     for _ in 0..=random.below(4).saturating_sub(2) {
-        let filters: String =
-            (0..random.below(3)).map(|_| if random.below(2) == 0 { *random.pick(FILTERS) } else { "" }).collect();
+        let filters: String = (0..random.below(3))
+            .map(|_| if random.below(2) == 0 { *random.pick(FILTERS) } else { "" })
+            .collect();
         text += &format!("${{{}{filters}}}{}", random.pick(VARIABLES), random.pick(TEXTS));
     }
     text
@@ -109,8 +119,8 @@ fn template(random: &mut Random) -> String {
 /// Values that are near each other in the ways that filters and clean-ups make equal; sometimes a name that was given.
 fn value(random: &mut Random, names: &BTreeMap<String, String>) -> String {
     const VALUES: &[&str] = &[
-        "a", "A", "b", "ab", "aB", "AB", "a-b", "A-b", "a.b", "a_b", "a--b", "a-", "a-a", "shared", "Shared", "x",
-        "nsa", "0", "a-b-a", "ba", "team-a", "default", "system",
+        "a", "A", "b", "ab", "aB", "AB", "a-b", "A-b", "a.b", "a_b", "a--b", "a-", "a-a", "shared", "Shared",
+        "x", "nsa", "0", "a-b-a", "ba", "team-a", "default", "system",
     ];
     let given = random.below(4) == 0 && !names.is_empty();
     let text = match given {
@@ -167,9 +177,9 @@ fn acceptance_1_different_values_of_a_templates_variables_never_give_one_namespa
             let vars = Variables { login, user, group, team, project, properties };
             let resolved = match resolve(&template, &vars) {
                 Ok(resolved) => resolved,
-                Err(
-                    NamespaceError::Missing { .. } | NamespaceError::Reserved | NamespaceError::Empty,
-                ) => continue,
+                Err(NamespaceError::Missing { .. } | NamespaceError::Reserved | NamespaceError::Empty) => {
+                    continue;
+                }
                 Err(error) => panic!("{template}: {error}"),
             };
             exact(&resolved, &vars);

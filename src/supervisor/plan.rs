@@ -159,8 +159,7 @@ pub fn decide(
     // The caller's own rule first: what else there is to say about an account is not for a caller that may not use it.
     let record = record_of(&accounts.names, &mapped.user);
     let target = record.as_ref().ok().map(account).transpose()?;
-    let called_by =
-        authority.over(config, caller.uid, profile, target.as_ref(), &known.caller_groups)?;
+    let called_by = authority.over(config, caller.uid, profile, target.as_ref(), &known.caller_groups)?;
     let record = record?;
     let account = account(&record)?;
     let allowed_by = identity::authorize_target(config, &account, &known)?;
@@ -314,12 +313,13 @@ impl Plan {
         &self.profile.cluster
     }
 
-    /// The rules that led to the account: how the login was mapped, and why the account may run jobs.
+    /// The rules that led to the account: how the login was mapped, why the account may run jobs, and why this caller may
+    /// have it run one.
     #[must_use]
     pub fn rule(&self) -> String {
         let matched = self.trace.iter().find(|rule| rule.verdict == identity::Verdict::Matched);
         let matched = matched.map(ToString::to_string).unwrap_or_default();
-        format!("{matched}; {}", self.allowed_by)
+        format!("{matched}; {}; {}", self.allowed_by, self.called_by)
     }
 
     /// Opens the cluster's kubeconfig, which nobody but root and the provisioner may read [10].

@@ -82,7 +82,8 @@ fn files(path: &Path, directory: &OwnedFd) -> Result<Vec<(String, Vec<u8>)>, Fai
         }
         let name = std::str::from_utf8(name).ok().filter(|name| name.ends_with(".yaml"));
         let Some(name) = name else {
-            let rule = "has a file that is not *.yaml; rename it, or put a `.` before its name to leave it out";
+            let rule =
+                "has a file that is not *.yaml; rename it, or put a `.` before its name to leave it out";
             return Err(invalid(path, rule));
         };
         names.push(name.to_owned());
@@ -249,10 +250,17 @@ impl Target {
         written
     }
 
-    fn write(&self, fresh: &OsString, text: &[u8], wanted: &Properties, (gid, mode): Kept) -> Result<(), Failure> {
+    fn write(
+        &self,
+        fresh: &OsString,
+        text: &[u8],
+        wanted: &Properties,
+        (gid, mode): Kept,
+    ) -> Result<(), Failure> {
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let fd = openat(&self.directory as &OwnedFd, fresh.as_os_str(), flags, Mode::from_bits_truncate(0o600))
-            .map_err(io(&self.path))?;
+        let fd =
+            openat(&self.directory as &OwnedFd, fresh.as_os_str(), flags, Mode::from_bits_truncate(0o600))
+                .map_err(io(&self.path))?;
         let mut file = std::fs::File::from(fd);
         let mut back = Vec::new();
         let read_again = |file: &mut std::fs::File, back: &mut Vec<u8>| {

@@ -40,9 +40,15 @@ fn explain_shows_each_rule_and_what_comes_of_it() {
     );
     assert_eq!(sales["account"], "bob");
     let plain = place.explained(&["--user", "First.Last@corp.com"]);
-    assert_eq!(plain["rules"][0], "users.mapping[1] (regex): is for a project that this job does not belong to");
+    assert_eq!(
+        plain["rules"][0],
+        "users.mapping[1] (regex): is for a project that this job does not belong to"
+    );
     assert_eq!(plain["rules"][1], "users.mapping[0] (login): matches");
-    assert_eq!((plain["account"].as_str(), plain["uid"].as_u64()), (Some("alice"), Some(ids("alice").0.into())));
+    assert_eq!(
+        (plain["account"].as_str(), plain["uid"].as_u64()),
+        (Some("alice"), Some(ids("alice").0.into()))
+    );
     let checks = plain["checks"].as_array().unwrap();
     assert!(checks.len() >= 9 && checks.iter().all(|check| check["passes"] == true), "{plain}");
     let profile = |value: &Value, name: &str| {
@@ -52,7 +58,7 @@ fn explain_shows_each_rule_and_what_comes_of_it() {
     // What a run would be refused for is told with its rule, and not in the way of the rest.
     let per_user = profile(&plain, "per-user");
     assert!(per_user["refused"].as_str().unwrap().contains("accept_shared_account"), "{per_user}");
-    assert_eq!(per_user["callers"], json!(["callers[0]"]));
+    assert_eq!(per_user["callers"], json!(["callers[0]", "callers[1]"]));
     let by_account = profile(&plain, "by-account");
     assert_eq!(by_account["callers"], json!([]), "a project that the end-user would choose itself");
     assert!(by_account["namespace"].as_str().unwrap().starts_with("ssa-by-alice-none-"), "{by_account}");
@@ -68,10 +74,14 @@ fn explain_shows_each_rule_and_what_comes_of_it() {
     // One profile only, and for people.
     let one = place.explained(&["--user", "alice", "--profile", "per-team"]);
     assert_eq!(one["profiles"].as_array().unwrap().len(), 1);
-    place.said("root", &["config", "explain", "--user", "alice", "--profile", "nosuch"]).refused(207, "no such profile");
+    place
+        .said("root", &["config", "explain", "--user", "alice", "--profile", "nosuch"])
+        .refused(207, "no such profile");
     let text = place.said("root", &["config", "explain", "--user", "mallory"]);
     assert_eq!(text.code(), 0, "{text:?}");
-    for line in ["UNIX account mallory (uid ", "FAIL allowed group: account mallory is in no group", "refused"] {
+    for line in
+        ["UNIX account mallory (uid ", "FAIL allowed group: account mallory is in no group", "refused"]
+    {
         assert!(text.stdout.contains(line), "no {line:?} in {text:?}");
     }
     // Logins that come to nothing.
@@ -97,7 +107,8 @@ fn logins_as_platforms_have_them_run_as_the_account_that_the_rules_say() {
     fs::set_permissions(&out, fs::Permissions::from_mode(0o666)).unwrap();
     place.host.script(&format!("id -un > {}", out.display()));
     place.configure(|configuration| {
-        configuration["profiles"]["by-account"]["spark_home"] = configuration["profiles"]["per-user"]["spark_home"].clone();
+        configuration["profiles"]["by-account"]["spark_home"] =
+            configuration["profiles"]["per-user"]["spark_home"].clone();
     });
     // The only namespace that is prepared is alice's.
     for login in ["First.Last@corp.com", "alice+spark@corp.com", "alice@corp.com", "alice"] {
@@ -106,7 +117,13 @@ fn logins_as_platforms_have_them_run_as_the_account_that_the_rules_say() {
         assert_eq!(ended.code(), 218, "{login}: the namespace is prepared for another owner: {ended:?}");
     }
     let namespace = place.host.namespace("alice");
-    kubectl(&["annotate", "namespace", &namespace, "--overwrite", "spark-submit-as/owner={\"user\":\"alice\"}"]);
+    kubectl(&[
+        "annotate",
+        "namespace",
+        &namespace,
+        "--overwrite",
+        "spark-submit-as/owner={\"user\":\"alice\"}",
+    ]);
     for login in ["First.Last@corp.com", "alice+spark@corp.com", "alice@corp.com", "alice"] {
         fs::write(&out, "").unwrap();
         let ended = place.said("dssuser", &["run", "--user", login, "--profile", "by-account", "--", "x.py"]);
@@ -197,7 +214,8 @@ fn checklist_22_24_an_account_of_a_directory_service_runs_in_all_its_groups() {
     let source = directory.join("module.c");
     let module = directory.join("libnss_ssatest.so.2");
     fs::write(&source, MODULE).unwrap();
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&module, &source]).output().unwrap();
+    let built =
+        Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&module, &source]).output().unwrap();
     assert!(built.status.success(), "{built:?}");
     let switch = directory.join("nsswitch.conf");
     fs::write(&switch, "passwd: files ssatest\ngroup: files ssatest\nshadow: files\n").unwrap();
@@ -219,17 +237,25 @@ fn checklist_22_24_an_account_of_a_directory_service_runs_in_all_its_groups() {
     let out = directory.join("groups");
     fs::write(&out, "").unwrap();
     fs::set_permissions(&out, fs::Permissions::from_mode(0o666)).unwrap();
-    place.host.script(&format!("grep ^Groups: /proc/self/status > {}; echo $USER >> {}", out.display(), out.display()));
+    place.host.script(&format!(
+        "grep ^Groups: /proc/self/status > {}; echo $USER >> {}",
+        out.display(),
+        out.display()
+    ));
     let run = ["run", "--user", "ssanss", "--profile", "per-user", "--team", "42", "--", "x.py"];
     let ended = place.said("dssuser", &run);
     assert_eq!(ended.code(), 0, "{ended:?}");
     let text = fs::read_to_string(&out).unwrap();
-    let gids: Vec<u32> = text.lines().next().unwrap().split_whitespace().filter_map(|gid| gid.parse().ok()).collect();
+    let gids: Vec<u32> =
+        text.lines().next().unwrap().split_whitespace().filter_map(|gid| gid.parse().ok()).collect();
     assert_eq!(gids, (71_000..71_070).collect::<Vec<u32>>());
 
     // The service takes any spelling for one account. It is one account: one name, one namespace of it, and a namespace of
     // each spelling is refused.
     let other = place.decided("dssuser", &["--user", "SsaNss", "--profile", "by-account"]);
-    assert_eq!((other["user"].as_str(), other["namespace"].as_str()), (Some("ssanss"), Some("ssa-by-ssanss")));
+    assert_eq!(
+        (other["user"].as_str(), other["namespace"].as_str()),
+        (Some("ssanss"), Some("ssa-by-ssanss"))
+    );
     place.dry("dssuser", &["--user", "SsaNss", "--profile", "per-user"]).refused(208, "the account database");
 }

@@ -26,8 +26,7 @@ fn words(verb: &str) -> Vec<&str> {
 #[ignore = "needs the test bed: make test"]
 fn each_verb_is_for_those_whom_the_table_names() {
     let place = Place::new(&["alice"], EVERYBODY, |configuration, directory| {
-        configuration["callers"] =
-            json!(["dssuser", "root", {"group": "spark-users", "may_run_as": "self"}]);
+        configuration["callers"] = json!(["dssuser", "root", {"group": "spark-users", "may_run_as": "self"}]);
         let properties = directory.join("properties.yaml");
         fs::write(&properties, "logins: {}\n").unwrap();
         configuration["users"]["properties"] = json!(properties);
@@ -72,10 +71,11 @@ fn each_shipped_sudoers_file_is_one_and_lets_in_whom_it_names() {
             {"group": "spark-users", "may_run_as": "self"},
         ]);
     });
-    let shipped_files: BTreeSet<String> = fs::read_dir(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("sudoers.d"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let shipped_files: BTreeSet<String> =
+        fs::read_dir(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("sudoers.d"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
     // The file, an account that it names, a login for that account, and one that it does not name.
     let rows = [
         ("spark-submit-as", "dssuser", "alice", "mallory"),
@@ -121,7 +121,8 @@ fn a_callers_own_rule_narrows_what_users_allows() {
     });
     let server = place.watched();
     // Caller, login, profile; the entry that lets it, or code and words of the refusal.
-    let rows: &[(&str, &str, &str, Result<&str, (i32, &str)>)] = &[
+    type Row = (&'static str, &'static str, &'static str, Result<&'static str, (i32, &'static str)>);
+    let rows: &[Row] = &[
         ("dssuser", "alice", "per-user", Ok("callers[0]")),
         ("dssuser", "alice", "per-team", Err((207, "`callers[0]` lets this caller use other profiles"))),
         ("dssuser", "alice", "nosuch", Err((207, "`callers[0]` lets this caller use other profiles"))),
@@ -185,18 +186,26 @@ fn an_end_user_runs_and_sees_its_own_jobs_and_no_others() {
     let run = |caller: &str, login: &str| {
         start(&mut place.call(caller, &["run", "--user", login, "--profile", "per-user", "--", "x.py"]))
     };
-    let (mut own, mut platforms, mut bobs) = (run("alice", "alice"), run("dssuser", "alice"), run("bob", "bob"));
-    let [(own_job, driver), (platform_job, _), (bob_job, _)] = [&mut own, &mut platforms, &mut bobs].map(Running::job);
+    let (mut own, mut platforms, mut bobs) =
+        (run("alice", "alice"), run("dssuser", "alice"), run("bob", "bob"));
+    let [(own_job, driver), (platform_job, _), (bob_job, _)] =
+        [&mut own, &mut platforms, &mut bobs].map(Running::job);
     assert_eq!(status_field(driver, "Uid").split(' ').next().unwrap(), ids("alice").0.to_string());
     let listed = |account: &str| -> BTreeSet<String> {
         let ended = place.said(account, &["list", "--json"]);
         let jobs: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{ended:?}"));
         jobs.as_array().unwrap().iter().map(|job| job["job"].as_str().unwrap().to_owned()).collect()
     };
-    assert_eq!(listed("alice"), BTreeSet::from([own_job.clone()]), "not the platform's, though it runs as alice");
+    assert_eq!(
+        listed("alice"),
+        BTreeSet::from([own_job.clone()]),
+        "not the platform's, though it runs as alice"
+    );
     assert_eq!(listed("bob"), BTreeSet::from([bob_job.clone()]));
     assert_eq!(listed("dssuser"), BTreeSet::from([platform_job.clone()]));
-    for (account, job) in [("bob", &own_job), ("alice", &bob_job), ("alice", &platform_job), ("dssuser", &own_job)] {
+    for (account, job) in
+        [("bob", &own_job), ("alice", &bob_job), ("alice", &platform_job), ("dssuser", &own_job)]
+    {
         for verb in ["kill", "status"] {
             place.said(account, &[verb, job]).refused(227, "no such job");
         }

@@ -55,7 +55,11 @@ fn checklist_25_a_job_is_of_a_team_that_its_account_is_a_member_of() {
     assert_eq!(per_user(&["--user", "ssa.twin", "--team", "blue"]).code(), 0);
     per_user(&["--user", "ssa.twin", "--team", "green"]).refused(208, "a member of this team");
     // By a request; and in both places is once too often.
-    let request = private_file("dssuser", "team.json", r#"{"user": "ssa.twin", "profile": "per-crew", "team": "blue"}"#);
+    let request = private_file(
+        "dssuser",
+        "team.json",
+        r#"{"user": "ssa.twin", "profile": "per-crew", "team": "blue"}"#,
+    );
     let path = request.0.to_str().unwrap();
     assert_eq!(place.decided("dssuser", &["--request", path])["namespace"], "ssa-crew-blue");
     place.dry("dssuser", &["--request", path, "--team", "blue"]).refused(200, "both given");
@@ -63,7 +67,9 @@ fn checklist_25_a_job_is_of_a_team_that_its_account_is_a_member_of() {
     place.configure(|configuration| {
         configuration["users"].as_object_mut().unwrap().remove("team");
     });
-    place.dry("dssuser", &["--profile", "per-user", "--user", "alice", "--team", "red"]).refused(208, "no `users.team`");
+    place
+        .dry("dssuser", &["--profile", "per-user", "--user", "alice", "--team", "red"])
+        .refused(208, "no `users.team`");
 }
 
 #[test]
@@ -116,7 +122,9 @@ fn a_namespace_of_each_login_is_refused_where_logins_share_an_account() {
         let words = [&["run", "--user", login, "--profile", profile], rest, &["--", "x.py"]].concat();
         place.said("dssuser", &words)
     };
-    for (login, rule) in [("ceo", "users.mapping[1]"), ("alice", "users.mapping[1]"), ("bob", "users.mapping[1]")] {
+    for (login, rule) in
+        [("ceo", "users.mapping[1]"), ("alice", "users.mapping[1]"), ("bob", "users.mapping[1]")]
+    {
         let ended = run(login, "per-user", &[]);
         ended.refused(208, "other logins have this login's UNIX account too");
         assert!(ended.stderr.contains(rule), "{ended:?}");
@@ -126,7 +134,10 @@ fn a_namespace_of_each_login_is_refused_where_logins_share_an_account() {
     for (login, rest) in [("ceo", &[][..]), ("alice", &[]), ("alice@corp.com", &["--project", "CORP"])] {
         let words = ["--user", login, "--profile", "by-account"];
         let decision = place.decided("dssuser", &[&words[..], rest].concat());
-        assert_eq!((decision["user"].as_str(), decision["namespace"].as_str()), (Some("alice"), Some("ssa-by-alice")));
+        assert_eq!(
+            (decision["user"].as_str(), decision["namespace"].as_str()),
+            (Some("alice"), Some("ssa-by-alice"))
+        );
     }
     let ceo = place.decided("dssuser", &["--user", "ceo", "--profile", "accepted"]);
     let alice = place.decided("dssuser", &["--user", "alice", "--profile", "accepted"]);
@@ -191,7 +202,9 @@ fn two_clusters_have_nothing_in_common() {
     place.configure(|configuration| {
         configuration["profiles"]["per-other"]["cluster"] = json!("main");
     });
-    let refused = ended(&mut place.call("dssuser", &["run", "--user", "alice", "--profile", "per-other", "--", "x.py"]));
+    let refused = ended(
+        &mut place.call("dssuser", &["run", "--user", "alice", "--profile", "per-other", "--", "x.py"]),
+    );
     assert!([Some(217), Some(218)].contains(&refused.status.code()), "{refused:?}");
     for namespace in [&theirs, &home] {
         kubectl(&["delete", "namespace", namespace, "--wait=false"]);
@@ -219,7 +232,8 @@ fn acceptance_5_two_users_whose_names_clean_up_to_one_run_at_the_same_time_in_tw
     let mut running: Vec<Running> = ["ssa-twin", "ssa.twin"]
         .iter()
         .map(|login| {
-            let words = ["run", "--user", login, "--profile", "per-user", "--stage", job, "--", job, flag_path];
+            let words =
+                ["run", "--user", login, "--profile", "per-user", "--stage", job, "--", job, flag_path];
             start(&mut as_platform(&words))
         })
         .collect();
@@ -227,7 +241,8 @@ fn acceptance_5_two_users_whose_names_clean_up_to_one_run_at_the_same_time_in_tw
     for (running, account) in running.iter_mut().zip(["ssa-twin", "ssa.twin"]) {
         let (id, driver) = running.job();
         assert_eq!(status_field(driver, "Uid").split(' ').next().unwrap(), ids(account).0.to_string());
-        let line = running.stderr.lines().find(|line| line.contains(": namespace ")).expect("namespace").to_owned();
+        let line =
+            running.stderr.lines().find(|line| line.contains(": namespace ")).expect("namespace").to_owned();
         let namespace = line.split(' ').nth(2).expect("name").to_owned();
         twins.push((id, namespace));
     }

@@ -86,11 +86,7 @@ impl MappingRule {
     }
 
     /// The account's name when the rule matches the login.
-    pub(super) fn apply(
-        &self,
-        index: usize,
-        login: &Login,
-    ) -> Result<Result<String, Verdict>, Refusal> {
+    pub(super) fn apply(&self, index: usize, login: &Login) -> Result<Result<String, Verdict>, Refusal> {
         match self {
             MappingRule::Identity(_) => Ok(Ok(login.as_str().to_owned())),
             MappingRule::Login(rule) if rule.login == login.as_str() => Ok(Ok(rule.user.clone())),

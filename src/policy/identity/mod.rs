@@ -21,9 +21,7 @@ mod tests;
 pub use callers::{Authority, Gids, authorize_caller};
 pub(crate) use mapping::{check_pattern, whole_match};
 pub use mapping::{Mapped, RuleTrace, Verdict, explain_login, map_login};
-pub use properties::{
-    MergeError, Properties, Subject, check_property, merge_properties, parse_properties,
-};
+pub use properties::{MergeError, Properties, Subject, check_property, merge_properties, parse_properties};
 pub use shared::shared_by;
 pub(crate) use team::check_expression;
 pub use team::choose_team;
@@ -205,7 +203,9 @@ pub enum Refusal {
     )]
     NotInTeam(UserName),
     /// A member of several teams, and none was named.
-    #[error("account {0} is a member of several teams (`users.team`); say which one (--team, or `team` in the request)")]
+    #[error(
+        "account {0} is a member of several teams (`users.team`); say which one (--team, or `team` in the request)"
+    )]
     SeveralTeams(UserName),
     /// A namespace for each login, and another login has the same account.
     #[error(
@@ -269,8 +269,7 @@ pub fn target_checks(config: &Config, account: &Account, known: &Known) -> Vec<C
     let unless = |refused: bool, passed: &str, refusal: fn(UserName) -> Refusal| {
         if refused { Err(refusal(account.name.clone())) } else { Ok(passed.to_owned()) }
     };
-    let reserved =
-        account.uid == u32::MAX || account.gid == u32::MAX || account.groups.contains(&u32::MAX);
+    let reserved = account.uid == u32::MAX || account.gid == u32::MAX || account.groups.contains(&u32::MAX);
     let min_uid = if account.uid < users.min_uid {
         Err(Refusal::SystemAccount { user: account.name.clone(), min_uid: users.min_uid })
     } else {

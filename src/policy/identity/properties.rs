@@ -85,7 +85,9 @@ pub enum MergeError {
         error: ConfigError,
     },
     /// Two of them say different things. Whose property it is stays untold: a caller may read this.
-    #[error("{file}: line {line}: the property {key} has another value in {other}; take it out of one of the two files")]
+    #[error(
+        "{file}: line {line}: the property {key} has another value in {other}; take it out of one of the two files"
+    )]
     Conflict {
         /// The later file,
         file: String,
@@ -117,7 +119,8 @@ pub fn merge_properties(files: &[(String, Vec<u8>)]) -> Result<Properties, Merge
                     if before.is_some_and(|before| *before != value) {
                         let other = from.get(&place).copied().unwrap_or_default().to_owned();
                         let path = vec![section.into(), name.as_str().into(), key.as_str().into()];
-                        let line = Reader::new(text).map(|reader| reader.fault(path, "", "").line).unwrap_or(0);
+                        let line =
+                            Reader::new(text).map(|reader| reader.fault(path, "", "").line).unwrap_or(0);
                         return Err(MergeError::Conflict { file: file.clone(), line, key, other });
                     }
                     from.entry(place).or_insert(file);

@@ -47,8 +47,10 @@ enum Backwards {
 
 fn backwards(rule: &RegexRule, account: &str) -> Backwards {
     let Ok(pieces) = pieces(&rule.user) else { return Backwards::Never };
-    let texts: Vec<&str> =
-        pieces.iter().filter_map(|piece| if let Piece::Text(text) = piece { Some(*text) } else { None }).collect();
+    let texts: Vec<&str> = pieces
+        .iter()
+        .filter_map(|piece| if let Piece::Text(text) = piece { Some(*text) } else { None })
+        .collect();
     let groups: Vec<usize> =
         pieces.iter().filter_map(|piece| if let Piece::Group(n) = piece { Some(*n) } else { None }).collect();
     // `pieces` gives a text at both ends, which may be empty.
@@ -191,7 +193,12 @@ mod tests {
             let users = users(mapping);
             let who = Login::new(who).unwrap();
             let mapped = map_login(&users, &who, None).unwrap();
-            assert_eq!(shared_by(&users, &who, &mapped.user).as_deref(), expected, "{who}: {:?}", users.mapping);
+            assert_eq!(
+                shared_by(&users, &who, &mapped.user).as_deref(),
+                expected,
+                "{who}: {:?}",
+                users.mapping
+            );
         }
     }
 

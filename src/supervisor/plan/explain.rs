@@ -1,7 +1,7 @@
 //! `config explain`: what the configuration makes of a login, rule by rule, with the same decisions as a run. For root
 //! itself, so it may tell what a caller is not told.
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::accounts::{account, accounts, known};
 use super::namespace;
@@ -15,9 +15,45 @@ use crate::supervisor::Failure;
 use crate::supervisor::lookup::Record;
 use crate::supervisor::report::escaped;
 
+/// What is told. `refused` is the sentence that a run would end with.
+#[derive(Serialize)]
+struct Told<'a> {
+    login: &'a str,
+    project: Option<&'a str>,
+    rules: Vec<String>,
+    account: Option<String>,
+    uid: Option<u32>,
+    checks: Vec<Check>,
+    refused: Option<String>,
+    profiles: Vec<Place<'a>>,
+}
+
+/// A check of the account.
+#[derive(Serialize)]
+struct Check {
+    check: &'static str,
+    passes: bool,
+    because: String,
+}
+
+/// What a profile gives.
+#[derive(Serialize)]
+struct Place<'a> {
+    profile: &'a str,
+    cluster: &'a str,
+    template: &'a str,
+    /// Entries of `callers` that let somebody run such a job.
+    callers: Vec<String>,
+    namespace: Option<String>,
+    namespace_owner: Option<String>,
+    namespace_create: bool,
+    policies: &'a [String],
+    refused: Option<String>,
+}
+
 /// What is known once the login has an account.
-struct Person {
-    login: Login,
+struct Person<'a> {
+    login: &'a Login,
     mapped: UserName,
     record: Record,
     account: Account,
@@ -36,34 +72,41 @@ pub fn explain(config: &Config, args: &ExplainArgs) -> Result<String, Failure> {
         return Err(Failure::new(ExitCode::ProfileRefused, "no such profile; `config show` lists them"));
     }
     let (trace, mapped) = identity::explain_login(&config.users, &login, args.project.as_deref())?;
-    let rules: Vec<String> = trace.iter().map(ToString::to_string).collect();
-    let mut value = json!({"login": login.as_str(), "project": args.project, "rules": rules});
-    let person = match mapped {
-        Err(refusal) => Err(refusal.to_string()),
-        Ok(mapped) => find(config, login, mapped, &mut value)?,
+    let mut told = Told {
+        login: login.as_str(),
+        project: args.project.as_deref(),
+        rules: trace.iter().map(ToString::to_string).collect(),
+        account: None,
+        uid: None,
+        checks: Vec::new(),
+        refused: None,
+        profiles: Vec::new(),
     };
-    match person {
-        Err(problem) => value["refused"] = json!(problem),
-        Ok(person) => about_account(config, args, &person, &mut value)?,
+    match mapped {
+        Err(refusal) => told.refused = Some(refusal.to_string()),
+        Ok(mapped) => about_account(config, args, &login, mapped, &mut told)?,
     }
     if args.json {
-        return serde_json::to_string_pretty(&value).map_err(Failure::doing(ExitCode::Internal, "JSON"));
+        return serde_json::to_string_pretty(&told).map_err(Failure::doing(ExitCode::Internal, "JSON"));
     }
-    Ok(lines(&value))
+    Ok(lines(&told))
 }
 
-/// The account; or the sentence that refuses it.
-fn find(
-    config: &Config,
-    login: Login,
+fn about_account<'a>(
+    config: &'a Config,
+    args: &ExplainArgs,
+    login: &Login,
     mapped: UserName,
-    value: &mut Value,
-) -> Result<Result<Person, String>, Failure> {
-    value["account"] = json!(mapped.as_str());
+    told: &mut Told<'a>,
+) -> Result<(), Failure> {
+    told.account = Some(mapped.to_string());
     let answer = accounts(config, &mapped)?;
     let record = match record_of(&answer.names, &mapped) {
         Ok(record) => record,
-        Err(failure) => return Ok(Err(failure.message)),
+        Err(failure) => {
+            told.refused = Some(failure.message);
+            return Ok(());
+        }
     };
     let person = Person {
         account: account(&record)?,
@@ -73,117 +116,92 @@ fn find(
         mapped,
         record,
     };
-    Ok(Ok(person))
-}
-
-fn about_account(
-    config: &Config,
-    args: &ExplainArgs,
-    person: &Person,
-    value: &mut Value,
-) -> Result<(), Failure> {
-    value["account"] = json!(person.account.name.as_str());
-    value["uid"] = json!(person.account.uid);
-    let checks = identity::target_checks(config, &person.account, &person.known);
-    value["refused"] = json!(checks.iter().find_map(|(_, result)| result.as_ref().err()).map(ToString::to_string));
-    value["checks"] = checks
-        .iter()
-        .map(|(what, result)| match result {
-            Ok(rule) => json!({"check": what, "passes": true, "because": rule}),
-            Err(refusal) => json!({"check": what, "passes": false, "because": refusal.to_string()}),
-        })
-        .collect();
-    value["profiles"] = config
-        .profiles
-        .iter()
+    told.account = Some(person.account.name.to_string());
+    told.uid = Some(person.account.uid);
+    for (check, result) in identity::target_checks(config, &person.account, &person.known) {
+        let passes = result.is_ok();
+        let because = result.unwrap_or_else(|refusal| refusal.to_string());
+        if !passes && told.refused.is_none() {
+            told.refused = Some(because.clone());
+        }
+        told.checks.push(Check { check, passes, because });
+    }
+    let profiles = config.profiles.iter();
+    told.profiles = profiles
         .filter(|(name, _)| args.profile.as_ref().is_none_or(|wanted| wanted == *name))
-        .map(|(name, profile)| about_profile(config, args, person, name, profile))
+        .map(|(name, profile)| about_profile(config, args, &person, name, profile))
         .collect();
     Ok(())
 }
 
 /// The namespace that a profile gives, or why it gives none; who may run such a job.
-fn about_profile(
-    config: &Config,
+fn about_profile<'a>(
+    config: &'a Config,
     args: &ExplainArgs,
-    person: &Person,
-    name: &str,
-    profile: &Profile,
-) -> Value {
+    person: &Person<'_>,
+    name: &'a str,
+    profile: &'a Profile,
+) -> Place<'a> {
     let asked = Asked {
         config,
         profile,
-        login: &person.login,
+        login: person.login,
         mapped: &person.mapped,
         record: &person.record,
         account: &person.account,
         project: args.project.as_deref(),
         team: args.team.as_deref(),
     };
-    let callers: Vec<String> = config
-        .callers
-        .iter()
-        .enumerate()
-        .filter(|(_, entry)| {
-            entry.profiles().is_none_or(|profiles| profiles.iter().any(|one| one == name))
-                && callers::explain(entry, profile, &person.account, &person.known.caller_groups)
-        })
-        .map(|(index, _)| format!("callers[{index}]"))
-        .collect();
-    let mut value = json!({
-        "profile": name, "cluster": profile.cluster, "callers": callers, "template": profile.namespace.template,
+    let gids = &person.known.caller_groups;
+    let lets = config.callers.iter().enumerate().filter(|(_, entry)| {
+        entry.profiles().is_none_or(|profiles| profiles.iter().any(|one| one == name))
+            && callers::explain(entry, profile, &person.account, gids)
     });
-    match asked
-        .variables(person.properties.as_ref())
-        .and_then(|variables| namespace(config, profile, &variables))
-    {
+    let mut place = Place {
+        profile: name,
+        cluster: &profile.cluster,
+        template: &profile.namespace.template,
+        callers: lets.map(|(index, _)| format!("callers[{index}]")).collect(),
+        namespace: None,
+        namespace_owner: None,
+        namespace_create: profile.namespace.create,
+        policies: &profile.namespace.policies,
+        refused: None,
+    };
+    let variables = asked.variables(person.properties.as_ref());
+    match variables.and_then(|variables| namespace(config, profile, &variables)) {
         Ok(namespace) => {
-            value["namespace"] = json!(namespace.name.as_str());
-            value["namespace_owner"] = json!(namespace.owner);
-            value["namespace_create"] = json!(namespace.create);
-            value["policies"] = json!(profile.namespace.policies);
+            place.namespace = Some(namespace.name.to_string());
+            place.namespace_owner = Some(namespace.owner);
         }
-        Err(failure) => value["refused"] = json!(failure.message),
+        Err(failure) => place.refused = Some(failure.message),
     }
-    value
+    place
 }
 
 /// The same for people.
-fn lines(value: &Value) -> String {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), String::from);
-    let words = |value: &Value| {
-        let all: Vec<String> = value.as_array().into_iter().flatten().map(text).collect();
-        if all.is_empty() { "none".to_owned() } else { all.join(", ") }
-    };
-    let part = |value: &Value, key: &str| value.get(key).filter(|part| !part.is_null()).cloned();
-    let mut lines = vec![format!("login        {}", text(&value["login"]))];
-    lines.extend(part(value, "project").map(|project| format!("project      {}", text(&project))));
-    let list = |key: &str| value.get(key).and_then(Value::as_array).into_iter().flatten();
-    lines.extend(list("rules").map(|rule| format!("  {}", text(rule))));
-    lines.extend(part(value, "account").map(|account| {
-        let uid = part(value, "uid").map(|uid| format!(" (uid {uid})")).unwrap_or_default();
-        format!("UNIX account {}{uid}", text(&account))
+fn lines(told: &Told<'_>) -> String {
+    let words = |all: &[String]| if all.is_empty() { "none".to_owned() } else { all.join(", ") };
+    let mut lines = vec![format!("login        {}", told.login)];
+    lines.extend(told.project.map(|project| format!("project      {project}")));
+    lines.extend(told.rules.iter().map(|rule| format!("  {rule}")));
+    lines.extend(told.account.as_ref().map(|account| {
+        let uid = told.uid.map(|uid| format!(" (uid {uid})")).unwrap_or_default();
+        format!("UNIX account {account}{uid}")
     }));
-    lines.extend(list("checks").map(|check| {
-        let mark = if check["passes"] == json!(true) { "ok  " } else { "FAIL" };
-        format!("  {mark} {}: {}", text(&check["check"]), text(&check["because"]))
+    lines.extend(told.checks.iter().map(|check| {
+        let mark = if check.passes { "ok  " } else { "FAIL" };
+        format!("  {mark} {}: {}", check.check, check.because)
     }));
-    lines.extend(part(value, "refused").map(|problem| format!("refused      {}", text(&problem))));
-    for profile in list("profiles") {
-        lines.push(format!("profile      {} (cluster {})", text(&profile["profile"]), text(&profile["cluster"])));
-        lines.push(format!("  callers    {}", words(&profile["callers"])));
-        match part(profile, "refused") {
-            Some(problem) => lines.push(format!("  refused    {}", text(&problem))),
-            None => {
-                let create = profile["namespace_create"] == json!(true);
-                let how = if create { "created when missing" } else { "must exist" };
-                lines.push(format!(
-                    "  namespace  {} ({how}), owner {}",
-                    text(&profile["namespace"]),
-                    text(&profile["namespace_owner"])
-                ));
-                lines.push(format!("  policies   {}", words(&profile["policies"])));
-            }
+    lines.extend(told.refused.as_ref().map(|problem| format!("refused      {problem}")));
+    for place in &told.profiles {
+        lines.push(format!("profile      {} (cluster {})", place.profile, place.cluster));
+        lines.push(format!("  callers    {}", words(&place.callers)));
+        lines.extend(place.refused.as_ref().map(|problem| format!("  refused    {problem}")));
+        if let (Some(namespace), Some(owner)) = (&place.namespace, &place.namespace_owner) {
+            let how = if place.namespace_create { "created when missing" } else { "must exist" };
+            lines.push(format!("  namespace  {namespace} ({how}), owner {owner}"));
+            lines.push(format!("  policies   {}", words(place.policies)));
         }
     }
     lines.iter().map(|line| escaped(line)).collect::<Vec<_>>().join("\n")

@@ -43,9 +43,7 @@ impl Asked<'_> {
         let groups = group_names(self.config, self.record, needed)?;
         let names = || groups.values().map(String::as_str);
         let team = match team_wanted {
-            true => {
-                identity::choose_team(users.team.as_ref(), self.account, names(), self.team, uses_team)?
-            }
+            true => identity::choose_team(users.team.as_ref(), self.account, names(), self.team, uses_team)?,
             false => None,
         };
         Ok(Variables {
@@ -77,7 +75,10 @@ impl Asked<'_> {
 }
 
 /// The account that a login maps to, as the database has it.
-pub(super) fn record_of(names: &std::collections::BTreeMap<String, Record>, user: &UserName) -> Result<Record, Failure> {
+pub(super) fn record_of(
+    names: &std::collections::BTreeMap<String, Record>,
+    user: &UserName,
+) -> Result<Record, Failure> {
     names.get(user.as_str()).cloned().ok_or_else(|| {
         Failure::new(
             ExitCode::UserRefused,

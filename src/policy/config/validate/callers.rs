@@ -15,7 +15,11 @@ pub(super) fn check(config: &Config) -> Check {
         let here = callers.then(index);
         // The same name may have several entries, but not twice the same one.
         let earlier = config.callers.iter().take(index);
-        here.require(!earlier.into_iter().any(|other| other == entry), "is in the list already", "remove it")?;
+        here.require(
+            !earlier.into_iter().any(|other| other == entry),
+            "is in the list already",
+            "remove it",
+        )?;
         match entry {
             CallerEntry::Name(name) => here.user_name(name)?,
             CallerEntry::Account(entry) => here.then("account").user_name(&entry.account)?,
