@@ -36,7 +36,7 @@ pub use options::SparkVersion;
 pub use ports::{DriverPorts, check_ports};
 pub use properties::{PropertiesError, merge};
 pub use redact::{escaped, redacted};
-pub use template::{TemplateError, executor_pod_template};
+pub use template::{Mount, TemplateError, executor_pod_template};
 pub use words::{Parsed, parse};
 
 #[cfg(test)]

@@ -25,6 +25,8 @@ pub struct RequestFile {
     pub profile: Option<String>,
     /// As `--project`.
     pub project: Option<String>,
+    /// As `--team`.
+    pub team: Option<String>,
     /// As `--program`.
     pub program: Option<String>,
     /// Spark settings; they go into a file that only the end-user can read.
@@ -50,6 +52,8 @@ pub struct Invocation {
     pub profile: String,
     /// The project's key.
     pub project: Option<String>,
+    /// The team.
+    pub team: Option<String>,
     /// The program.
     pub program: Program,
     /// Settings for the properties file.
@@ -74,8 +78,8 @@ pub fn parse_request(text: &[u8]) -> Result<RequestFile, Failure> {
     let request: RequestFile = serde_json::from_slice(text).map_err(|error| {
         let rule = match error.classify() {
             serde_json::error::Category::Data => {
-                "has an unknown, repeated or wrongly typed key; known are user, profile, project, program, conf, \
-                 stage, tags, arguments"
+                "has an unknown, repeated or wrongly typed key; known are user, profile, project, team, program, \
+                 conf, stage, tags, arguments"
             }
             _ => "is not JSON",
         };
@@ -132,6 +136,7 @@ pub fn gather(args: &RunArgs, request: Option<RequestFile>) -> Result<Invocation
         user: needed("user", one("user", &args.user, request.user)?)?,
         profile: needed("profile", one("profile", &args.profile, request.profile)?)?,
         project: one("project", &args.project, request.project)?,
+        team: one("team", &args.team, request.team)?,
         program,
         conf: request.conf,
         stage,
@@ -160,6 +165,7 @@ mod tests {
             user: Some("bob".into()),
             profile: None,
             project: None,
+            team: None,
             program: None,
             stage: vec![],
             request: None,

@@ -249,10 +249,12 @@ impl Life<'_> {
                 granted_at,
                 namespace_created,
                 warnings,
+                mended,
             } => {
                 for warning in warnings.iter().take(8) {
                     self.report.warn(warning);
                 }
+                let mended: Vec<String> = mended.into_iter().take(8).collect();
                 let access = Access::checked(
                     server,
                     certificate_authority_data,
@@ -264,6 +266,9 @@ impl Life<'_> {
                 let renewal = Renewal::granted(granted_at, expires_at)?;
                 let how = if namespace_created { "created" } else { "exists" };
                 self.report.say(format!("namespace {} ({how})", self.plan.namespace.name));
+                if !mended.is_empty() {
+                    self.report.say(format!("namespace policies: {}", mended.join("; ")));
+                }
                 self.report.say(format!(
                     "service account {}, token for {} s",
                     self.plan.job.object_name(),
