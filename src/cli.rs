@@ -27,6 +27,8 @@ pub struct Cli {
 pub enum Verb {
     /// Run a Spark program as an end-user
     Run(Box<RunArgs>),
+    /// Run plain spark-submit arguments; user and profile come from the policy (for a drop-in `spark-submit`)
+    Submit(SubmitArgs),
     /// List jobs
     List(ListArgs),
     /// Show all that is known about jobs
@@ -102,6 +104,23 @@ pub struct RunArgs {
     pub quiet: bool,
 
     /// Arguments for the Spark program
+    #[arg(last = true, value_name = "SPARK ARGUMENTS")]
+    pub arguments: Vec<OsString>,
+}
+
+/// `submit`.
+#[derive(Args, Debug)]
+pub struct SubmitArgs {
+    /// The kind of job [default: the first of the caller's `profiles`, or the only one that there is]
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+
+    /// Program of Spark's bin directory, one of the profile's `programs` [default: spark-submit]
+    #[arg(long, value_name = "NAME")]
+    pub program: Option<String>,
+
+    /// Arguments of spark-submit. `--proxy-user LOGIN` says who the job runs as, instead of the caller; `--master k8s://…`
+    /// must name the profile's cluster
     #[arg(last = true, value_name = "SPARK ARGUMENTS")]
     pub arguments: Vec<OsString>,
 }

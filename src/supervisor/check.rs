@@ -232,6 +232,7 @@ pub(super) fn decided(
     let program = profile.programs.first().copied().unwrap_or(Program::SparkSubmit);
     let arguments = if program == Program::SparkSubmit { vec!["check.py".into()] } else { Vec::new() };
     let wanted = Invocation {
+        master: None,
         user: login.to_owned(),
         profile: name.to_owned(),
         project: project.map(str::to_owned),

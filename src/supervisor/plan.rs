@@ -90,6 +90,8 @@ pub struct Plan {
     properties: Vec<u8>,
     pod_template: Option<Vec<u8>>,
     auth_secret: String,
+    /// The cluster's address as plain arguments named it.
+    pub master: Option<String>,
     /// Where the driver's ports are taken from; any port when absent.
     pub driver_ports: Option<PortRange>,
     /// Files to hand over, as the caller named them.
@@ -242,6 +244,7 @@ pub fn decide(
         properties,
         pod_template,
         auth_secret: secret()?,
+        master: wanted.master,
         driver_ports,
         stage: wanted.stage,
         staging: config.staging.clone(),

@@ -35,6 +35,7 @@ use crate::exit::ExitCode;
 use crate::job::Staged;
 use crate::policy::names::JobId;
 use crate::protocol::{Kind, Reply, Request, TearDown};
+use crate::spark;
 use crate::sys::process::Child;
 
 mod credential;
@@ -199,7 +200,8 @@ impl Life<'_> {
     /// Has everything made. `Some` when a signal came first.
     fn provision(&mut self, deadline: Instant) -> Result<Option<Outcome>, Failure> {
         let plan = self.plan;
-        let provision = Request::Provision(plan.provision(self.ports.as_ref().map(|reserved| reserved.ports))?);
+        let provision =
+            Request::Provision(plan.provision(self.ports.as_ref().map(|reserved| reserved.ports))?);
         self.asked = true;
         self.ever_asked = true;
         self.worker_or_new()?.send(&provision)?;
@@ -263,6 +265,10 @@ impl Life<'_> {
                     &local_address,
                     self.plan.namespace.name.clone(),
                 )?;
+                if let Some(asked) = &self.plan.master {
+                    spark::same_master(asked, access.server())
+                        .map_err(|error| Failure::new(error.code(), error.to_string()))?;
+                }
                 let renewal = Renewal::granted(granted_at, expires_at)?;
                 let how = if namespace_created { "created" } else { "exists" };
                 self.report.say(format!("namespace {} ({how})", self.plan.namespace.name));

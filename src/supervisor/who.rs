@@ -16,6 +16,7 @@ pub enum Who {
 /// The table. A verb that is not in it is for root itself.
 pub const TABLE: &[(&str, Who)] = &[
     ("run", Who::Callers),
+    ("submit", Who::Callers),
     ("list", Who::Callers),
     ("status", Who::Callers),
     ("kill", Who::Callers),
@@ -38,6 +39,7 @@ pub const TABLE: &[(&str, Who)] = &[
 pub fn name(verb: &Verb) -> &'static str {
     match verb {
         Verb::Run(_) => "run",
+        Verb::Submit(_) => "submit",
         Verb::List(_) => "list",
         Verb::Status(_) => "status",
         Verb::Kill(_) => "kill",
@@ -108,7 +110,7 @@ mod tests {
         }
         let callers: Vec<&str> =
             TABLE.iter().filter(|(_, who)| *who == Who::Callers).map(|(name, _)| *name).collect();
-        assert_eq!(callers, ["run", "list", "status", "kill"]);
+        assert_eq!(callers, ["run", "submit", "list", "status", "kill"]);
     }
 
     #[test]

@@ -59,6 +59,22 @@ pub fn authorize_caller(config: &Config, caller: &Caller, gids: &Gids) -> Result
 }
 
 impl Authority {
+    /// Profiles that it may use, in the order of its entries; all when no entry lists them.
+    #[must_use]
+    pub fn profiles<'c>(&self, config: &'c Config) -> Vec<&'c str> {
+        let listed = match self {
+            Authority::Administrator => None,
+            Authority::Entries(entries) => {
+                let lists = entries.iter().filter_map(|index| entry(config, *index)?.profiles());
+                Some(lists.flatten().map(String::as_str).collect::<Vec<_>>())
+                    .filter(|names| !names.is_empty())
+            }
+        };
+        let only = || config.profiles.keys().map(String::as_str).collect::<Vec<_>>();
+        // Of many that nobody has ordered, none is the first.
+        listed.unwrap_or_else(|| if config.profiles.len() == 1 { only() } else { Vec::new() })
+    }
+
     /// What is left of it for a profile. Said before it is known whether there is such a profile, so that a caller learns
     /// of its own only.
     ///
