@@ -8,6 +8,8 @@ mod accounts;
 mod callers;
 #[path = "identity/namespaces.rs"]
 mod namespaces;
+#[path = "support/place.rs"]
+mod place;
 #[path = "identity/properties.rs"]
 mod properties;
 mod support;
@@ -15,100 +17,13 @@ mod support;
 mod world;
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use place::Place;
 use serde_json::Value;
 use support::*;
-use world::admin::Admin;
-use world::{Bed, Host};
-
-/// A host whose configuration, at the path that is compiled in, and sudoers directory are the test's own.
-struct Place {
-    host: Host,
-    admin: Admin,
-}
-
-impl Place {
-    /// `sudoers` are lines with `PROGRAM` for the program; `logins` have prepared namespaces.
-    fn new(logins: &[&str], sudoers: &str, change: impl FnOnce(&mut Value, &Path)) -> Self {
-        let admin = Admin::new();
-        let mut host = Host::new(Bed::shipped(), &admin, logins);
-        let directory = host.directory.path().to_owned();
-        change(&mut host.configuration, &directory);
-        host.configure();
-        let drop_in = directory.join("sudoers.d");
-        fs::create_dir(&drop_in).unwrap();
-        let place = Self { host, admin };
-        place.sudoers(sudoers);
-        let own = directory.join("config.yaml");
-        for (own, path) in
-            [(own.as_path(), place.host.bed.config.as_path()), (&drop_in, Path::new("/etc/sudoers.d"))]
-        {
-            let words = [Path::new("mount"), Path::new("--bind"), own, path];
-            assert!(place.host.on(&words).status().unwrap().success(), "{words:?}");
-        }
-        place
-    }
-
-    /// The one sudoers file from now on.
-    fn sudoers(&self, text: &str) {
-        let path = self.host.directory.path().join("sudoers.d/test");
-        let _ = fs::remove_file(&path);
-        fs::write(&path, text.replace("PROGRAM", self.host.bed.program.to_str().unwrap())).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o440)).unwrap();
-    }
-
-    /// The configuration from now on.
-    fn configure(&mut self, change: impl FnOnce(&mut Value)) {
-        change(&mut self.host.configuration);
-        self.host.configure();
-    }
-
-    /// A call by an account through its own sudo; by root itself without one.
-    fn call(&self, account: &str, words: &[&str]) -> Command {
-        let program = self.host.bed.program.to_str().unwrap();
-        let mut all = match account {
-            "root" => vec![program],
-            account => vec!["sudo", "-u", account, "sudo", "-n", program],
-        };
-        all.extend(words);
-        self.host.on(&all)
-    }
-
-    fn said(&self, account: &str, words: &[&str]) -> Ended {
-        ended(&mut self.call(account, words))
-    }
-
-    /// The decision about a run.
-    fn dry(&self, account: &str, words: &[&str]) -> Ended {
-        self.said(account, &[&["run", "--dry-run", "--json"], words, &["--", "x.py"]].concat())
-    }
-
-    /// A decision that is for it.
-    fn decided(&self, account: &str, words: &[&str]) -> Value {
-        let ended = self.dry(account, words);
-        assert_eq!(ended.code(), 0, "{words:?}: {ended:?}");
-        serde_json::from_str(&ended.stdout).unwrap()
-    }
-
-    /// `config explain`, by root itself.
-    fn explained(&self, words: &[&str]) -> Value {
-        let ended = self.said("root", &[&["config", "explain", "--json"], words].concat());
-        assert_eq!(ended.code(), 0, "{words:?}: {ended:?}");
-        serde_json::from_str(&ended.stdout).unwrap()
-    }
-
-    /// Puts somebody who only waits where the API server would be: whoever connects is seen.
-    fn watched(&mut self) -> TcpListener {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        self.host.connect(&format!("https://{}", listener.local_addr().unwrap()));
-        listener
-    }
-}
 
 /// Everybody who calls in these tests is let through by sudo, so that what refuses is this program.
 const EVERYBODY: &str = "Defaults!PROGRAM env_reset, !requiretty, !use_pty\n\
