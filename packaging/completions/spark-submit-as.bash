@@ -28,6 +28,9 @@ _spark__submit__as() {
             spark__submit__as,list)
                 cmd="spark__submit__as__subcmd__list"
                 ;;
+            spark__submit__as,namespace)
+                cmd="spark__submit__as__subcmd__namespace"
+                ;;
             spark__submit__as,properties)
                 cmd="spark__submit__as__subcmd__properties"
                 ;;
@@ -52,6 +55,21 @@ _spark__submit__as() {
             spark__submit__as__subcmd__config,validate)
                 cmd="spark__submit__as__subcmd__config__subcmd__validate"
                 ;;
+            spark__submit__as__subcmd__namespace,adopt)
+                cmd="spark__submit__as__subcmd__namespace__subcmd__adopt"
+                ;;
+            spark__submit__as__subcmd__namespace,list)
+                cmd="spark__submit__as__subcmd__namespace__subcmd__list"
+                ;;
+            spark__submit__as__subcmd__namespace,policies)
+                cmd="spark__submit__as__subcmd__namespace__subcmd__policies"
+                ;;
+            spark__submit__as__subcmd__namespace,prune)
+                cmd="spark__submit__as__subcmd__namespace__subcmd__prune"
+                ;;
+            spark__submit__as__subcmd__namespace__subcmd__policies,apply)
+                cmd="spark__submit__as__subcmd__namespace__subcmd__policies__subcmd__apply"
+                ;;
             spark__submit__as__subcmd__properties,set)
                 cmd="spark__submit__as__subcmd__properties__subcmd__set"
                 ;;
@@ -65,7 +83,7 @@ _spark__submit__as() {
 
     case "${cmd}" in
         spark__submit__as)
-            opts="-h -V --config --help --version run list status kill reap check config properties"
+            opts="-h -V --config --help --version run list status kill reap check namespace config properties"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -244,6 +262,182 @@ _spark__submit__as() {
             fi
             case "${prev}" in
                 --tag)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        spark__subcmd__submit__subcmd__as__subcmd__namespace)
+            opts="-h --config --help list adopt policies prune"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        spark__subcmd__submit__subcmd__as__subcmd__namespace__subcmd__adopt)
+            opts="-h --kubeconfig --context --cluster --profile --user --project --team --owner --dry-run --yes --json --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --kubeconfig)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --context)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cluster)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --profile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --user)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --project)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --team)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --owner)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        spark__subcmd__submit__subcmd__as__subcmd__namespace__subcmd__list)
+            opts="-h --kubeconfig --context --cluster --json --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --kubeconfig)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --context)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cluster)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        spark__subcmd__submit__subcmd__as__subcmd__namespace__subcmd__policies)
+            opts="-h --config --help apply"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        spark__subcmd__submit__subcmd__as__subcmd__namespace__subcmd__policies__subcmd__apply)
+            opts="-h --kubeconfig --context --cluster --all --dry-run --json --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --kubeconfig)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --context)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cluster)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        spark__subcmd__submit__subcmd__as__subcmd__namespace__subcmd__prune)
+            opts="-h --kubeconfig --context --cluster --dry-run --yes --json --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --kubeconfig)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --context)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cluster)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
