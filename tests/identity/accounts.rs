@@ -20,6 +20,8 @@ fn mapped() -> Place {
         configuration["profiles"]["by-account"] = configuration["profiles"]["per-user"].clone();
         configuration["profiles"]["by-account"]["namespace"] =
             json!({"template": "ssa-by-${user}-${projectKey|default('none')}", "policies": ["small"]});
+        configuration["namespace_policies"]["by-name"] =
+            json!({"namespaces": "ssa-by-.*", "labels": {"corp.com/by": "name"}});
     })
 }
 
@@ -63,7 +65,11 @@ fn explain_shows_each_rule_and_what_comes_of_it() {
     assert_eq!(by_account["callers"], json!([]), "a project that the end-user would choose itself");
     assert!(by_account["namespace"].as_str().unwrap().starts_with("ssa-by-alice-none-"), "{by_account}");
     assert_eq!(by_account["namespace_owner"], r#"{"projectKey":null,"user":"alice"}"#);
-    assert_eq!(by_account["policies"], json!(["small"]));
+    assert_eq!(
+        by_account["policies"],
+        json!(["by-name", "small"]),
+        "by its own word, and by the namespace's name"
+    );
     // A run says the same.
     place.configure(|configuration| configuration["callers"] = json!(["dssuser"]));
     let decision = place.decided("dssuser", &["--user", "First.Last@corp.com", "--profile", "by-account"]);

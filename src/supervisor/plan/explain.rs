@@ -11,6 +11,7 @@ use crate::exit::ExitCode;
 use crate::policy::config::{Config, Profile};
 use crate::policy::identity::{self, Account, Known, Properties, callers};
 use crate::policy::names::{Login, UserName};
+use crate::policy::wanted;
 use crate::supervisor::Failure;
 use crate::supervisor::lookup::Record;
 use crate::supervisor::report::escaped;
@@ -47,7 +48,8 @@ struct Place<'a> {
     namespace: Option<String>,
     namespace_owner: Option<String>,
     namespace_create: bool,
-    policies: &'a [String],
+    /// Those that the profile names, and those that name the namespace.
+    policies: Vec<&'a str>,
     refused: Option<String>,
 }
 
@@ -165,12 +167,15 @@ fn about_profile<'a>(
         namespace: None,
         namespace_owner: None,
         namespace_create: profile.namespace.create,
-        policies: &profile.namespace.policies,
+        policies: Vec::new(),
         refused: None,
     };
     let variables = asked.variables(person.properties.as_ref());
     match variables.and_then(|variables| namespace(config, profile, &variables)) {
         Ok(namespace) => {
+            // That they can be applied is known by now.
+            let applying = wanted::applying(config, &profile.namespace.policies, &namespace.name);
+            place.policies = applying.unwrap_or_default().into_keys().collect();
             place.namespace = Some(namespace.name.to_string());
             place.namespace_owner = Some(namespace.owner);
         }
@@ -179,9 +184,13 @@ fn about_profile<'a>(
     place
 }
 
+fn words<S: AsRef<str>>(all: &[S]) -> String {
+    let all: Vec<&str> = all.iter().map(AsRef::as_ref).collect();
+    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+}
+
 /// The same for people.
 fn lines(told: &Told<'_>) -> String {
-    let words = |all: &[String]| if all.is_empty() { "none".to_owned() } else { all.join(", ") };
     let mut lines = vec![format!("login        {}", told.login)];
     lines.extend(told.project.map(|project| format!("project      {project}")));
     lines.extend(told.rules.iter().map(|rule| format!("  {rule}")));
@@ -201,7 +210,7 @@ fn lines(told: &Told<'_>) -> String {
         if let (Some(namespace), Some(owner)) = (&place.namespace, &place.namespace_owner) {
             let how = if place.namespace_create { "created when missing" } else { "must exist" };
             lines.push(format!("  namespace  {namespace} ({how}), owner {owner}"));
-            lines.push(format!("  policies   {}", words(place.policies)));
+            lines.push(format!("  policies   {}", words(&place.policies)));
         }
     }
     lines.iter().map(|line| escaped(line)).collect::<Vec<_>>().join("\n")
