@@ -385,6 +385,10 @@ fn a_jobs_network_policy_is_there_before_its_token_and_goes_with_its_account() {
     assert_eq!(spec["ingress"], json!([{"from": [{"podSelector": own}, driver]}]));
     assert_eq!(spec["egress"][0], json!({"to": [{"podSelector": own}]}));
     assert_eq!(spec["egress"][1]["to"], json!([driver]));
+    // This driver's three ports, and no other program's of this host.
+    let ports = &spec["egress"][1]["ports"][0];
+    let (first, last) = (ports["port"].as_u64().unwrap(), ports["endPort"].as_u64().unwrap());
+    assert!((20_000..=24_094).contains(&first) && last == first + 2, "{ports}");
     let dns = &spec["egress"][2];
     assert_eq!(dns["to"][0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], "kube-system");
     assert_eq!(dns["ports"], json!([{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]));

@@ -196,7 +196,9 @@ pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Pl
     let (program, defaults, version) = spark_directory(profile, wanted.program)?;
     let arguments = spark::parse(wanted.program, &wanted.arguments, version).map_err(argument)?;
     spark::check_arguments(&arguments, &namespace.name).map_err(argument)?;
-    let driver_ports = profile.spark.driver_ports;
+    // The network policy of a job names its driver's ports, so that executors reach nothing else of this host.
+    let isolated = namespace.policies.network.is_some();
+    let driver_ports = profile.spark.driver_ports.or(isolated.then_some(PortRange::DEFAULT));
     if driver_ports.is_some() {
         spark::check_ports(&arguments, &wanted.conf).map_err(argument)?;
     }
@@ -341,11 +343,11 @@ impl Plan {
         self.profile.credentials.token_ttl.as_secs()
     }
 
-    /// What the provisioner is asked for.
+    /// What the provisioner is asked for, for a driver with these ports.
     ///
     /// # Errors
     /// [`ExitCode::Internal`].
-    pub fn provision(&self) -> Result<Provision, Failure> {
+    pub fn provision(&self, ports: Option<DriverPorts>) -> Result<Provision, Failure> {
         let annotations = BTreeMap::from([
             ("spark-submit-as/login".to_owned(), self.login.to_string()),
             ("spark-submit-as/user".to_owned(), self.user_name.to_string()),
@@ -360,7 +362,7 @@ impl Plan {
             annotations,
             token_seconds: self.token_seconds(),
             auth_secret: Some(WireToken(secret)),
-            network: self.network(),
+            network: self.network(ports),
             volume: self.claim.clone(),
             quota_seconds: self.timeouts.provision.as_secs() * 3 / 4,
         })
@@ -373,9 +375,10 @@ impl Plan {
     }
 
     /// Where executors find the driver, where their network is isolated.
-    fn network(&self) -> Option<JobNetwork> {
+    fn network(&self, ports: Option<DriverPorts>) -> Option<JobNetwork> {
         let driver_host = self.profile.spark.driver_host.clone();
-        self.namespace.policies.network.as_ref().map(|_| JobNetwork { driver_host, ports: None })
+        let ports = ports.map(|ports| (ports.first, ports.last));
+        self.namespace.policies.network.as_ref().map(|_| JobNetwork { driver_host, ports })
     }
 
     /// The files of the run directory, but the kubeconfig; `account_uid` is that of the job's ServiceAccount.

@@ -192,7 +192,7 @@ impl Life<'_> {
     /// Has everything made. `Some` when a signal came first.
     fn provision(&mut self, deadline: Instant) -> Result<Option<Outcome>, Failure> {
         let plan = self.plan;
-        let provision = Request::Provision(plan.provision()?);
+        let provision = Request::Provision(plan.provision(self.ports.as_ref().map(|reserved| reserved.ports))?);
         self.asked = true;
         self.ever_asked = true;
         self.worker_or_new()?.send(&provision)?;

@@ -98,6 +98,7 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("corp.com/role:", "spark-submit-as/role:", "namespace_policies.small.executor_account.annotations.?", "own"),
     ("corp.com/role:", "\"a b\":", "namespace_policies.small.executor_account.annotations.?", "no annotation's key"),
     ("r-${dssUserLogin}", "r-${login", "namespace_policies.small.executor_account.annotations.?", "not part of"),
+    ("r-${dssUserLogin}", "r-${login|tolower}", "namespace_policies.small.executor_account.annotations.?", "a filter"),
     ("r-${dssUserLogin}", "r-$login", "namespace_policies.small.executor_account.annotations.?", "not part of"),
     ("r-${dssUserLogin}", "r-${group}", "profiles.p.namespace.policies", "uses ${group}, which the template does not"),
     ("r-${dssUserLogin}", "r-\\u0007", "namespace_policies.small.executor_account.annotations.?", "control character"),
