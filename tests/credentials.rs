@@ -292,9 +292,7 @@ fn works_within_the_fence(provisioner: &Thief) {
     let expiry = |text: &str| json!({"metadata": {"annotations": {"spark-submit-as/expires-at": text}}});
     let account = format!("{core}/serviceaccounts/ssa-job-aaaaaaaaaaaaaaaa");
     let networks = format!("/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies");
-    let quota = |pods: &str| {
-        json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "ssa-quota"}, "spec": {"hard": {"pods": pods}}})
-    };
+    let quota = |pods: &str| json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "ssa-quota"}, "spec": {"hard": {"pods": pods}}});
     let limits = json!({"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "ssa-limits"},
         "spec": {"limits": [{"type": "Container", "max": {"cpu": "2"}}]}});
     let network = |name: &str, spec: Value| {
@@ -304,7 +302,8 @@ fn works_within_the_fence(provisioner: &Thief) {
     let both = json!(["Ingress", "Egress"]);
     let isolated = network("ssa-isolated", json!({"podSelector": {}, "policyTypes": both}));
     let selector = json!({"matchLabels": {"spark-submit-as/job": "aaaaaaaaaaaaaaaa"}});
-    let of_the_job = network("ssa-job-aaaaaaaaaaaaaaaa", json!({"podSelector": selector, "policyTypes": both}));
+    let of_the_job =
+        network("ssa-job-aaaaaaaaaaaaaaaa", json!({"podSelector": selector, "policyTypes": both}));
     let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim",
         "metadata": {"name": "ssa-volume-alice", "annotations": {"spark-submit-as/owner": "{}"}},
         "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}, "storageClassName": "none"}});
@@ -342,22 +341,38 @@ fn works_within_the_fence(provisioner: &Thief) {
             Value::Null,
         ),
         // What policies ask for, and a user's volume.
-        ("PATCH", core.clone(), json!({"metadata": {
-            "labels": {"example.org/cost": "17", "pod-security.kubernetes.io/enforce": "baseline"},
-            "annotations": {"spark-submit-as/applied": "quota", "spark-submit-as/images": "a"},
-        }})),
-        ("PATCH", core.clone(), json!({"metadata": {
-            "labels": {"example.org/cost": null, "pod-security.kubernetes.io/enforce": "restricted"},
-            "annotations": {"spark-submit-as/applied": "", "spark-submit-as/images": null},
-        }})),
-        ("PATCH", format!("{core}/serviceaccounts/ssa-executor"), json!({
-            "metadata": {"annotations": {"cloud.example.org/role": "r", "spark-submit-as/applied": "x"}},
-            "imagePullSecrets": [{"name": "registry"}],
-        })),
-        ("PATCH", format!("{core}/serviceaccounts/ssa-executor"), json!({
-            "metadata": {"annotations": {"cloud.example.org/role": null, "spark-submit-as/applied": null}},
-            "imagePullSecrets": null,
-        })),
+        (
+            "PATCH",
+            core.clone(),
+            json!({"metadata": {
+                "labels": {"example.org/cost": "17", "pod-security.kubernetes.io/enforce": "baseline"},
+                "annotations": {"spark-submit-as/applied": "quota", "spark-submit-as/images": "a"},
+            }}),
+        ),
+        (
+            "PATCH",
+            core.clone(),
+            json!({"metadata": {
+                "labels": {"example.org/cost": null, "pod-security.kubernetes.io/enforce": "restricted"},
+                "annotations": {"spark-submit-as/applied": "", "spark-submit-as/images": null},
+            }}),
+        ),
+        (
+            "PATCH",
+            format!("{core}/serviceaccounts/ssa-executor"),
+            json!({
+                "metadata": {"annotations": {"cloud.example.org/role": "r", "spark-submit-as/applied": "x"}},
+                "imagePullSecrets": [{"name": "registry"}],
+            }),
+        ),
+        (
+            "PATCH",
+            format!("{core}/serviceaccounts/ssa-executor"),
+            json!({
+                "metadata": {"annotations": {"cloud.example.org/role": null, "spark-submit-as/applied": null}},
+                "imagePullSecrets": null,
+            }),
+        ),
         ("APPLY", format!("{core}/resourcequotas/ssa-quota{APPLY}"), quota("4")),
         ("APPLY", format!("{core}/resourcequotas/ssa-quota{APPLY}"), quota("5")),
         ("GET", format!("{core}/resourcequotas/ssa-quota"), Value::Null),
@@ -373,7 +388,11 @@ fn works_within_the_fence(provisioner: &Thief) {
         ("POST", bindings.replace("rolebindings", "roles"), role),
         ("POST", bindings.clone(), use_binding),
         ("DELETE", format!("{bindings}/ssa-job-aaaaaaaaaaaaaaaa-volume"), Value::Null),
-        ("DELETE", format!("{}/ssa-job-aaaaaaaaaaaaaaaa-volume", bindings.replace("rolebindings", "roles")), Value::Null),
+        (
+            "DELETE",
+            format!("{}/ssa-job-aaaaaaaaaaaaaaaa-volume", bindings.replace("rolebindings", "roles")),
+            Value::Null,
+        ),
         ("DELETE", format!("{bindings}/ssa-job-aaaaaaaaaaaaaaaa"), Value::Null),
         ("DELETE", format!("{core}/secrets/ssa-job-aaaaaaaaaaaaaaaa"), Value::Null),
         ("DELETE", format!("{core}/serviceaccounts/ssa-job-aaaaaaaaaaaaaaaa"), Value::Null),

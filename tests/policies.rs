@@ -86,12 +86,14 @@ impl Policed {
         let user = "system:serviceaccount:spark-submit-as:provisioner";
         let ours = |line: &Value| {
             let object = &line["objectRef"];
-            let here = [&object["namespace"], &object["name"]].iter().any(|name| **name == self.namespace.as_str());
+            let here =
+                [&object["namespace"], &object["name"]].iter().any(|name| **name == self.namespace.as_str());
             here && line["stage"] == "ResponseComplete" && line["user"]["username"] == user
         };
         let named = |line: &Value| {
             let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-            let sub = line["objectRef"]["subresource"].as_str().map(|sub| format!("/{sub}")).unwrap_or_default();
+            let sub =
+                line["objectRef"]["subresource"].as_str().map(|sub| format!("/{sub}")).unwrap_or_default();
             format!("{} {}{sub}", text(&line["verb"]), text(&line["objectRef"]["resource"]))
         };
         audit_since(offset).iter().filter(|line| ours(line)).map(named).collect()
@@ -131,7 +133,9 @@ fn all_parts() -> Value {
 fn a_namespace_is_made_with_its_policies() {
     let policed = Policed::new("exit 0", &all_parts());
     let ended = policed.run();
-    for text in ["ResourceQuota ssa-quota made", "LimitRange ssa-limits made", "NetworkPolicy ssa-isolated made"] {
+    for text in
+        ["ResourceQuota ssa-quota made", "LimitRange ssa-limits made", "NetworkPolicy ssa-isolated made"]
+    {
         assert!(ended.stderr.contains(text), "{ended:?}");
     }
     let (labels, annotations) = policed.metadata();
@@ -159,6 +163,9 @@ fn a_namespace_is_made_with_its_policies() {
     assert!(!policed.run().stderr.contains("namespace policies"));
 }
 
+/// A change by hand: what it is, and how it is done.
+type Drift<'a> = (&'static str, Box<dyn Fn() + 'a>);
+
 #[test]
 #[ignore = "needs the test bed: make test"]
 fn acceptance_4_what_was_changed_by_hand_is_back_after_the_next_run() {
@@ -179,7 +186,7 @@ fn acceptance_4_what_was_changed_by_hand_is_back_after_the_next_run() {
         "spec": {"hard": {"pods": "10"}, "scopes": ["Terminating"]},
     });
     let open = json!({"spec": {"ingress": [{}]}});
-    let drifts: Vec<(&str, Box<dyn Fn()>)> = vec![
+    let drifts: Vec<Drift<'_>> = vec![
         ("a quota that is raised", Box::new(|| quota(json!({"pods": "1000"})))),
         ("a quota with something less", Box::new(|| quota(json!({"requests.cpu": null})))),
         ("a quota with something more", Box::new(|| quota(json!({"secrets": "0"})))),
@@ -193,8 +200,14 @@ fn acceptance_4_what_was_changed_by_hand_is_back_after_the_next_run() {
         ),
         ("a label that is changed", Box::new(|| own(json!({"labels": {"example.org/cost": "0"}})))),
         ("a label that is gone", Box::new(|| own(json!({"labels": {"example.org/cost": null}})))),
-        ("another pod security", Box::new(|| own(json!({"labels": {"pod-security.kubernetes.io/enforce": "privileged"}})))),
-        ("no pod security", Box::new(|| own(json!({"labels": {"pod-security.kubernetes.io/enforce": null}})))),
+        (
+            "another pod security",
+            Box::new(|| own(json!({"labels": {"pod-security.kubernetes.io/enforce": "privileged"}}))),
+        ),
+        (
+            "no pod security",
+            Box::new(|| own(json!({"labels": {"pod-security.kubernetes.io/enforce": null}}))),
+        ),
         ("more images", Box::new(|| own(json!({"annotations": {"spark-submit-as/images": "*"}})))),
         ("no images", Box::new(|| own(json!({"annotations": {"spark-submit-as/images": null}})))),
         (
@@ -258,7 +271,9 @@ fn acceptance_4_an_unchanged_namespace_costs_three_reads_and_no_write() {
     // The last one is the job's own network policy, which is new with each job as its account is.
     let own = "create networkpolicies";
     assert_eq!(more, [own, "get limitranges", "get networkpolicies", "get resourcequotas"]);
-    assert!(base.iter().all(|request| !request.contains("quota") && !request.starts_with("patch namespaces")));
+    assert!(
+        base.iter().all(|request| !request.contains("quota") && !request.starts_with("patch namespaces"))
+    );
 }
 
 #[test]
@@ -291,7 +306,9 @@ fn what_the_configuration_says_now_is_applied_and_what_it_says_no_more_is_remove
     policed.set(&json!({}));
     let ended = policed.run();
     assert!(ended.stderr.contains("removed: no policy asks for it"), "{ended:?}");
-    for what in [["resourcequota", "ssa-quota"], ["limitrange", "ssa-limits"], ["networkpolicy", "ssa-isolated"]] {
+    for what in
+        [["resourcequota", "ssa-quota"], ["limitrange", "ssa-limits"], ["networkpolicy", "ssa-isolated"]]
+    {
         assert!(!policed.there(&what), "{what:?} is left");
     }
     assert!(policed.there(&["resourcequota", "theirs"]));
@@ -319,7 +336,10 @@ fn a_namespace_without_policies_is_its_administrators_own_matter() {
     assert_eq!(policed.metadata(), before);
     assert!(policed.there(&["resourcequota", "ssa-quota"]));
     let requests = policed.requests_since(offset);
-    assert!(requests.iter().all(|request| !request.contains("quota") && !request.starts_with("patch")), "{requests:?}");
+    assert!(
+        requests.iter().all(|request| !request.contains("quota") && !request.starts_with("patch")),
+        "{requests:?}"
+    );
 }
 
 #[test]
@@ -330,7 +350,8 @@ fn no_token_is_asked_for_before_a_new_quota_is_enforced() {
     policed.run();
     let lines = audit_since(offset);
     let time = |what: &str, wanted: &dyn Fn(&Value) -> bool| {
-        let of_ours = |line: &&Value| line["objectRef"]["namespace"] == policed.namespace.as_str() && wanted(line);
+        let of_ours =
+            |line: &&Value| line["objectRef"]["namespace"] == policed.namespace.as_str() && wanted(line);
         let line = lines.iter().find(of_ours).unwrap_or_else(|| panic!("no {what}"));
         line["stageTimestamp"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap()
     };
@@ -343,7 +364,11 @@ fn no_token_is_asked_for_before_a_new_quota_is_enforced() {
         let object = &line["objectRef"];
         object["namespace"] == policed.namespace.as_str() && object["subresource"] == "token"
     });
-    let asked = asked.expect("a token")["requestReceivedTimestamp"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let asked = asked.expect("a token")["requestReceivedTimestamp"]
+        .as_str()
+        .unwrap()
+        .parse::<jiff::Timestamp>()
+        .unwrap();
     assert!(enforced <= asked, "{enforced} is after {asked}");
 }
 
@@ -390,9 +415,13 @@ fn a_jobs_network_policy_is_there_before_its_token_and_goes_with_its_account() {
     let (first, last) = (ports["port"].as_u64().unwrap(), ports["endPort"].as_u64().unwrap());
     assert!((20_000..=24_094).contains(&first) && last == first + 2, "{ports}");
     let dns = &spec["egress"][2];
-    assert_eq!(dns["to"][0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], "kube-system");
+    assert_eq!(
+        dns["to"][0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"],
+        "kube-system"
+    );
     assert_eq!(dns["ports"], json!([{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]));
-    let hdfs = json!({"to": [{"ipBlock": {"cidr": "10.20.0.0/16"}}], "ports": [{"protocol": "TCP", "port": 8020}]});
+    let hdfs =
+        json!({"to": [{"ipBlock": {"cidr": "10.20.0.0/16"}}], "ports": [{"protocol": "TCP", "port": 8020}]});
     assert_eq!(spec["egress"][3], hdfs);
     // What no policy opens, and the API server as the provisioner reaches it.
     let server = bed("BENCH_SERVER");
@@ -400,7 +429,9 @@ fn a_jobs_network_policy_is_there_before_its_token_and_goes_with_its_account() {
     let except = json!(["169.254.0.0/16", "100.100.100.200/32", format!("{server}/32")]);
     assert_eq!(spec["egress"][4]["to"], json!([{"ipBlock": {"cidr": "0.0.0.0/0", "except": except}}]));
     let requests = policed.requests_since(offset);
-    let at = |what: &str| requests.iter().position(|request| request == what).unwrap_or_else(|| panic!("{requests:?}"));
+    let at = |what: &str| {
+        requests.iter().position(|request| request == what).unwrap_or_else(|| panic!("{requests:?}"))
+    };
     assert!(at("create networkpolicies") < at("create serviceaccounts/token"));
 
     let name = job.account();
@@ -427,9 +458,18 @@ fn check_asks_for_the_rights_that_policies_need() {
     let policed = Policed::new("exit 0", &all_parts());
     let told = |policed: &Policed| ended(&mut policed.place.call(&["check", "--profile", "per-user"]));
     let with = told(&policed);
-    for right in ["patch namespaces", "get resourcequotas", "patch limitranges", "create networkpolicies", "delete networkpolicies"] {
+    for right in [
+        "patch namespaces",
+        "get resourcequotas",
+        "patch limitranges",
+        "create networkpolicies",
+        "delete networkpolicies",
+    ] {
         let line = with.stdout.lines().find(|line| line.contains(&format!(", right to {right}")));
-        assert!(line.is_some_and(|line| line.starts_with("ok ") && line.ends_with(": granted")), "{right}: {with:?}");
+        assert!(
+            line.is_some_and(|line| line.starts_with("ok ") && line.ends_with(": granted")),
+            "{right}: {with:?}"
+        );
     }
     let without = told(&Policed::new("exit 0", &json!({})));
     assert!(!without.stdout.contains("resourcequotas"), "{without:?}");
@@ -455,7 +495,8 @@ fn a_run_with_dry_run_says_which_policies_apply() {
 fn a_prepared_namespace_keeps_its_level_when_no_policy_gives_one() {
     let mut policed = Policed::new("exit 0", &json!({"q": {"labels": {"example.org/a": "b"}}}));
     policed.place.configuration["profiles"]["per-user"]["namespace"]["create"] = json!(false);
-    let labels = json!({"spark-submit-as/managed": "true", "pod-security.kubernetes.io/enforce": "privileged"});
+    let labels =
+        json!({"spark-submit-as/managed": "true", "pod-security.kubernetes.io/enforce": "privileged"});
     let owner = json!({"spark-submit-as/owner": format!("{{\"login\":\"{}\"}}", policed.login)});
     let _namespace = TestNamespace::named(&policed.namespace, labels, owner);
     policed.run();

@@ -81,7 +81,11 @@ impl FromStr for Cidr {
             && (length == "0" || !length.starts_with('0'));
         let length: u32 = length.parse().map_err(|_| NoCidr)?;
         // A v4 address in v6 form is one network to people and another to what enforces it.
-        if !plain || length > width(address) || masked(address, length) != bits(address) || address.to_canonical() != address {
+        if !plain
+            || length > width(address)
+            || masked(address, length) != bits(address)
+            || address.to_canonical() != address
+        {
             return Err(NoCidr);
         }
         Ok(Self { address, length })
@@ -104,12 +108,28 @@ mod tests {
 
     #[test]
     fn networks_are_read_and_shown() {
-        for text in ["0.0.0.0/0", "10.0.0.0/8", "10.1.2.3/32", "::/0", "2001:db8::/32", "::1/128", "128.0.0.0/1"] {
+        for text in
+            ["0.0.0.0/0", "10.0.0.0/8", "10.1.2.3/32", "::/0", "2001:db8::/32", "::1/128", "128.0.0.0/1"]
+        {
             assert_eq!(cidr(text).to_string(), text);
         }
         for text in [
-            "", "10.0.0.0", "10.0.0.0/", "10.0.0.0/33", "10.0.0.1/8", "10.0.0.0/08", "10.0.0.0/+8", "10.0.0/8", "::/129",
-            "2001:db8::1/32", "host/8", "10.0.0.0/8/8", " 10.0.0.0/8", "::ffff:10.0.0.1/128", "010.0.0.0/8", "10.0.0.0/-1",
+            "",
+            "10.0.0.0",
+            "10.0.0.0/",
+            "10.0.0.0/33",
+            "10.0.0.1/8",
+            "10.0.0.0/08",
+            "10.0.0.0/+8",
+            "10.0.0/8",
+            "::/129",
+            "2001:db8::1/32",
+            "host/8",
+            "10.0.0.0/8/8",
+            " 10.0.0.0/8",
+            "::ffff:10.0.0.1/128",
+            "010.0.0.0/8",
+            "10.0.0.0/-1",
         ] {
             assert_eq!(text.parse::<Cidr>(), Err(NoCidr), "{text}");
         }
@@ -118,7 +138,9 @@ mod tests {
     #[test]
     fn what_lies_in_a_network_is_excepted_and_what_covers_it_refuses_it() {
         let shown = |text: &str, excepted: &[Cidr]| {
-            cidr(text).excepting(excepted).map(|list| list.iter().map(ToString::to_string).collect::<Vec<_>>())
+            cidr(text)
+                .excepting(excepted)
+                .map(|list| list.iter().map(ToString::to_string).collect::<Vec<_>>())
         };
         let some = |texts: &[&str]| Some(texts.iter().map(ToString::to_string).collect::<Vec<_>>());
         assert_eq!(shown("0.0.0.0/0", &NEVER), some(&["169.254.0.0/16", "100.100.100.200/32"]));

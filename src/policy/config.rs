@@ -25,8 +25,8 @@ mod tests;
 pub(crate) use parse::Reader;
 pub use parse::{ConfigError, MAX_TEXT, parse};
 pub use policies::{
-    AccessMode, Egress, ExecutorAccount, LimitRange, LimitRangeItem, LimitType, NamespacePolicy, NetworkPolicy,
-    PodSecurity, ResourceQuota, Volume,
+    AccessMode, Egress, ExecutorAccount, LimitRange, LimitRangeItem, LimitType, NamespacePolicy,
+    NetworkPolicy, PodSecurity, ResourceQuota, Volume,
 };
 
 /// The whole file.

@@ -143,12 +143,17 @@ mod tests {
 
     #[test]
     fn other_amounts_are_other_amounts() {
-        let ordered = ["0", "1n", "1m", "999m", "1", "1.001", "1k", "1Ki", "1M", "1Mi", "1G", "1Gi", "7E", "7Ei"];
+        let ordered =
+            ["0", "1n", "1m", "999m", "1", "1.001", "1k", "1Ki", "1M", "1Mi", "1G", "1Gi", "7E", "7Ei"];
         let read: Vec<Quantity> = ordered.iter().map(|text| text.parse().unwrap()).collect();
         assert!(read.windows(2).all(|pair| pair[0] < pair[1]), "{read:?}");
-        assert!("3k".parse::<Quantity>().unwrap().is_whole() && !"1500m".parse::<Quantity>().unwrap().is_whole());
+        assert!(
+            "3k".parse::<Quantity>().unwrap().is_whole() && !"1500m".parse::<Quantity>().unwrap().is_whole()
+        );
         assert!(!Quantity::same(&json!("1"), &json!("2")));
-        for (one, other) in [(json!("x"), json!("x")), (json!(null), json!(null)), (json!(["1"]), json!(["1"]))] {
+        for (one, other) in
+            [(json!("x"), json!("x")), (json!(null), json!(null)), (json!(["1"]), json!(["1"]))]
+        {
             assert!(!Quantity::same(&one, &other));
         }
     }
@@ -156,9 +161,36 @@ mod tests {
     #[test]
     fn what_is_no_quantity_is_refused() {
         for text in [
-            "", "-1", "--1", "1 ", " 1", "1K", "1mi", "1ki", "1.2.3", ".", "Gi", "1e", "1e+", "1e-", "1e100", "1Gi2", "1é",
-            "١", "0.0000000001", "8Ei", "9223372036854775808", "99999999999999999999999999999999999999999", "1E99", "+",
-            "1_000", "0x10", "NaN", "inf", "1e1e1", "1e--1",
+            "",
+            "-1",
+            "--1",
+            "1 ",
+            " 1",
+            "1K",
+            "1mi",
+            "1ki",
+            "1.2.3",
+            ".",
+            "Gi",
+            "1e",
+            "1e+",
+            "1e-",
+            "1e100",
+            "1Gi2",
+            "1é",
+            "١",
+            "0.0000000001",
+            "8Ei",
+            "9223372036854775808",
+            "99999999999999999999999999999999999999999",
+            "1E99",
+            "+",
+            "1_000",
+            "0x10",
+            "NaN",
+            "inf",
+            "1e1e1",
+            "1e--1",
         ] {
             assert_eq!(text.parse::<Quantity>(), Err(NoQuantity), "{text:?}");
         }

@@ -69,8 +69,17 @@ mod tests {
     #[test]
     fn two_accounts_never_share_a_claim() {
         let users = [
-            "alice", "Alice", "a.lice", "a-lice", "a_lice", "alice-", "alice.", "ALICE", "aLice",
-            "abcdefghijklmnopqrstuvwxyz012345", "abcdefghijklmnopqrstuvwxyz01234",
+            "alice",
+            "Alice",
+            "a.lice",
+            "a-lice",
+            "a_lice",
+            "alice-",
+            "alice.",
+            "ALICE",
+            "aLice",
+            "abcdefghijklmnopqrstuvwxyz012345",
+            "abcdefghijklmnopqrstuvwxyz01234",
         ];
         let mut names: BTreeSet<String> = users.into_iter().map(name).collect();
         assert_eq!(names.len(), users.len(), "{names:?}");

@@ -35,7 +35,8 @@ pub const TOLERATIONS: &str = "spark-submit-as/tolerations";
 /// and Secrets that a pod's image may be pulled with. Each is a list with commas.
 pub const IMAGE_PULL_SECRETS: &str = "spark-submit-as/image-pull-secrets";
 /// All of them.
-pub const ANNOTATIONS: [&str; 5] = [IMAGES, TOKEN_AUDIENCES, PRIORITY_CLASSES, TOLERATIONS, IMAGE_PULL_SECRETS];
+pub const ANNOTATIONS: [&str; 5] =
+    [IMAGES, TOKEN_AUDIENCES, PRIORITY_CLASSES, TOLERATIONS, IMAGE_PULL_SECRETS];
 
 /// What is kept in a namespace because of policies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,9 +156,11 @@ impl<'a> Given<'a> {
     fn by(&mut self, part: &str, policy: &'a str) -> Result<(), PolicyError> {
         match self.0.insert(part.to_owned(), policy) {
             None => Ok(()),
-            Some(one) => {
-                Err(PolicyError::Twice { part: part.to_owned(), one: one.to_owned(), other: policy.to_owned() })
-            }
+            Some(one) => Err(PolicyError::Twice {
+                part: part.to_owned(),
+                one: one.to_owned(),
+                other: policy.to_owned(),
+            }),
         }
     }
 }

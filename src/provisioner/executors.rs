@@ -16,11 +16,7 @@ use crate::provision::{known_uid, text, unusable};
 use crate::wire::Wire;
 
 /// Sees to the executors' account. Returns what was changed of one that was there.
-pub async fn account(
-    api: &Api,
-    wanted: &NamespaceWanted,
-    wire: &mut Wire,
-) -> Result<Option<String>, Fault> {
+pub async fn account(api: &Api, wanted: &NamespaceWanted, wire: &mut Wire) -> Result<Option<String>, Fault> {
     let namespace = wanted.name.as_str();
     let collection = objects::collection("serviceaccounts", namespace);
     let path = format!("{collection}/{EXECUTOR_ACCOUNT}");
@@ -80,10 +76,8 @@ fn object(policies: &Policies) -> Value {
     if let Some(object) = object.as_object_mut() {
         let annotations = annotations(policies);
         if !annotations.is_empty() {
-            object.insert(
-                "metadata".to_owned(),
-                json!({"name": EXECUTOR_ACCOUNT, "annotations": annotations}),
-            );
+            object
+                .insert("metadata".to_owned(), json!({"name": EXECUTOR_ACCOUNT, "annotations": annotations}));
         }
         if !policies.pull_secrets.is_empty() {
             object.insert("imagePullSecrets".to_owned(), references(&policies.pull_secrets));
@@ -99,7 +93,8 @@ fn patch(found: &Value, policies: &Policies) -> Option<Value> {
     let wanted = annotations(policies);
     let mut annotations = drift::differing(found, "annotations", &wanted);
     let there = |key: &str| found.pointer("/metadata/annotations").is_some_and(|all| all.get(key).is_some());
-    let forsaken = before.iter().filter_map(|word| word.strip_prefix("annotation:")).chain([APPLIED_ANNOTATION]);
+    let forsaken =
+        before.iter().filter_map(|word| word.strip_prefix("annotation:")).chain([APPLIED_ANNOTATION]);
     for key in forsaken.filter(|key| !wanted.contains_key(*key) && there(key)) {
         annotations.insert(key.to_owned(), Value::Null);
     }
@@ -110,7 +105,8 @@ fn patch(found: &Value, policies: &Policies) -> Option<Value> {
         .flatten()
         .map(|secret| text(secret, "/name").to_owned())
         .collect();
-    let forsaken = |name: &String| before.contains(&format!("secret:{name}")) && !policies.pull_secrets.contains(name);
+    let forsaken =
+        |name: &String| before.contains(&format!("secret:{name}")) && !policies.pull_secrets.contains(name);
     let mut secrets: Vec<String> = live.iter().filter(|name| !forsaken(name)).cloned().collect();
     secrets.extend(policies.pull_secrets.iter().filter(|name| !live.contains(name)).cloned());
     let mut patch = Map::new();
@@ -129,7 +125,10 @@ mod tests {
 
     fn policies(annotations: &[(&str, &str)], secrets: &[&str]) -> Policies {
         Policies {
-            account_annotations: annotations.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            account_annotations: annotations
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
             pull_secrets: secrets.iter().map(ToString::to_string).collect(),
             ..Policies::default()
         }
@@ -137,7 +136,9 @@ mod tests {
 
     #[test]
     fn an_account_that_was_made_needs_no_patch() {
-        for policies in [policies(&[], &[]), policies(&[("c/role", "r")], &[]), policies(&[("c/role", "r")], &["pull"])] {
+        for policies in
+            [policies(&[], &[]), policies(&[("c/role", "r")], &[]), policies(&[("c/role", "r")], &["pull"])]
+        {
             assert_eq!(patch(&object(&policies), &policies), None);
         }
         assert!(object(&policies(&[], &[])).pointer("/metadata/annotations").is_none());

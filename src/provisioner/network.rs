@@ -34,8 +34,12 @@ pub async fn policy(
     };
     let server: Vec<IpAddr> = servers.iter().map(SocketAddr::ip).collect();
     let egress = wanted.namespace.policies.network.as_ref().map(|network| network.egress.as_slice());
-    let addresses =
-        Addresses { driver: &driver, ports: network.ports, server: &server, egress: egress.unwrap_or_default() };
+    let addresses = Addresses {
+        driver: &driver,
+        ports: network.ports,
+        server: &server,
+        egress: egress.unwrap_or_default(),
+    };
     let spec = of_job(&wanted.job, &addresses)
         .map_err(|error| Fault::new(ExitCode::ClusterNamespace, error.to_string()))?;
     Ok(json!({

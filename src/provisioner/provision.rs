@@ -12,9 +12,9 @@ use spark_submit_as::protocol::{ClusterAccess, Kind, Provision, Reply, TearDown}
 use crate::api::Api;
 use crate::credential::Credential;
 use crate::fault::Fault;
-use crate::objects;
 use crate::join::both;
 use crate::namespace::Ensured;
+use crate::objects;
 use crate::wire::Wire;
 use crate::{address, executors, expiry, fence, namespace, network, policies, token, volume};
 

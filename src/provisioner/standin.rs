@@ -142,9 +142,10 @@ impl Cluster {
             "PATCH" if query.contains("fieldManager=") => {
                 self.uids += 1;
                 let uid = format!("uid-{}", self.uids);
-                let object = self.objects.entry(path.to_owned()).or_insert_with(|| {
-                    json!({"metadata": {"uid": uid, "resourceVersion": "0"}})
-                });
+                let object = self
+                    .objects
+                    .entry(path.to_owned())
+                    .or_insert_with(|| json!({"metadata": {"uid": uid, "resourceVersion": "0"}}));
                 object["kind"] = body["kind"].clone();
                 object["metadata"]["name"] = body["metadata"]["name"].clone();
                 object["spec"] = body["spec"].clone();

@@ -51,7 +51,9 @@ async fn ensure(api: &Api, namespace: &str, claim: &Claim) -> Result<(), Fault> 
     let owner = format!("/metadata/annotations/{}", OWNER_ANNOTATION.replace('/', "~1"));
     if found.pointer(&owner).and_then(Value::as_str) != Some(claim.owner.as_str()) {
         // Whose it is stays untold [25].
-        return refused("is not this user's; an administrator renames it or gives it the right owner annotation");
+        return refused(
+            "is not this user's; an administrator renames it or gives it the right owner annotation",
+        );
     }
     Ok(())
 }

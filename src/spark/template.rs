@@ -184,12 +184,7 @@ fn object<'a>(
 }
 
 /// Adds an entry to the list under `key`, in the place of one of the same name.
-fn named(
-    parent: &mut Map<String, Value>,
-    key: &str,
-    field: &str,
-    entry: Value,
-) -> Result<(), TemplateError> {
+fn named(parent: &mut Map<String, Value>, key: &str, field: &str, entry: Value) -> Result<(), TemplateError> {
     let value = parent.entry(key).or_insert(Value::Null);
     if value.is_null() {
         *value = Value::Array(Vec::new());

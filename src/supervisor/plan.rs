@@ -254,9 +254,8 @@ pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Pl
 fn namespace(config: &Config, profile: &Profile, variables: &Variables) -> Result<NamespaceWanted, Failure> {
     let resolved = namespace::resolve(&profile.namespace.template, variables)
         .map_err(|error| Failure::new(error.code(), error.to_string()))?;
-    let policies =
-        wanted::policies(config, &profile.namespace.policies, &resolved.name, &resolved.owner)
-            .map_err(|error| Failure::new(error.code(), error.to_string()))?;
+    let policies = wanted::policies(config, &profile.namespace.policies, &resolved.name, &resolved.owner)
+        .map_err(|error| Failure::new(error.code(), error.to_string()))?;
     Ok(NamespaceWanted {
         name: resolved.name,
         create: profile.namespace.create,

@@ -60,9 +60,15 @@ fn a_users_jobs_share_one_claim_that_stays_and_each_may_use_no_other() {
     let namespace = policed.namespace.clone();
     let claim = |name: &str| policed.get(&["persistentvolumeclaim", name]);
     let uid = claim("ssa-volume-alice")["metadata"]["uid"].clone();
-    assert_eq!(claim("ssa-volume-alice")["metadata"]["annotations"]["spark-submit-as/owner"], "{\"user\":\"alice\"}");
+    assert_eq!(
+        claim("ssa-volume-alice")["metadata"]["annotations"]["spark-submit-as/owner"],
+        "{\"user\":\"alice\"}"
+    );
     assert_eq!(claim("ssa-volume-alice")["spec"]["accessModes"], json!(["ReadWriteMany"]));
-    assert_eq!(claim("ssa-volume-bob")["metadata"]["annotations"]["spark-submit-as/owner"], "{\"user\":\"bob\"}");
+    assert_eq!(
+        claim("ssa-volume-bob")["metadata"]["annotations"]["spark-submit-as/owner"],
+        "{\"user\":\"bob\"}"
+    );
     let may = |job: &Job, verb: &str, claim: &str| {
         let account = format!("--as=system:serviceaccount:{namespace}:{}", job.account());
         let what = format!("persistentvolumeclaims/{claim}");
@@ -81,7 +87,8 @@ fn a_users_jobs_share_one_claim_that_stays_and_each_may_use_no_other() {
     let mount = json!([{"name": "ssa-volume", "mountPath": "/data"}]);
     assert_eq!(template["spec"]["containers"][0]["volumeMounts"], mount);
 
-    let names: Vec<String> = alice.iter().chain([&bob]).map(|job| format!("{}-volume", job.account())).collect();
+    let names: Vec<String> =
+        alice.iter().chain([&bob]).map(|job| format!("{}-volume", job.account())).collect();
     let jobs: Vec<String> = alice.into_iter().chain([bob]).map(|job| job.stop().job()).collect();
     for name in names {
         for kind in ["role", "rolebinding"] {
@@ -132,10 +139,14 @@ fn what_an_executor_writes_on_the_volume_is_there_for_the_users_next_job() {
     policed.place.configuration["profiles"]["per-user"]["spark_home"] = json!(bed("SSA_BED_SPARK_HOME"));
     // The claim counts in the quota.
     policed.set(&json!({"q": {"resource_quota": {"hard": {"requests.storage": "1Gi"}}}}));
-    let job = temporary_file("volume.py", &JOB.replace("sys.argv[1]", "WORD").replace("import sys\n", "import sys\nWORD = sys.argv[1]\n"));
+    let job = temporary_file(
+        "volume.py",
+        &JOB.replace("sys.argv[1]", "WORD").replace("import sys\n", "import sys\nWORD = sys.argv[1]\n"),
+    );
     for (word, answer) in [("write", "answer written"), ("read", "answer kept")] {
         let path = job.path.to_str().unwrap();
-        let words = ["run", "--user", &policed.login, "--profile", "per-user", "--stage", path, "--", path, word];
+        let words =
+            ["run", "--user", &policed.login, "--profile", "per-user", "--stage", path, "--", path, word];
         let ended = ended(&mut policed.place.call(&words));
         assert_eq!(ended.code(), 0, "{ended:?}");
         assert!(ended.stdout.contains(answer), "{ended:?}");

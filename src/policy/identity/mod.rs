@@ -15,8 +15,8 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use mapping::{check_pattern, whole_match};
 pub use mapping::{Mapped, RuleTrace, Verdict, map_login};
+pub(crate) use mapping::{check_pattern, whole_match};
 pub use properties::{Properties, parse_properties};
 
 /// One record of the account database, with the groups that initgroups(3) would set.

@@ -24,7 +24,9 @@ pub enum TemplateError {
     )]
     Foreign(String),
     /// A filter, which a value cannot have.
-    #[error("a value uses a filter after `|` or `?`, which only a namespace's template may; use the variable alone")]
+    #[error(
+        "a value uses a filter after `|` or `?`, which only a namespace's template may; use the variable alone"
+    )]
     Filter,
     /// The value is too long.
     #[error("a value has more than {MAX_VALUE} bytes; shorten it")]

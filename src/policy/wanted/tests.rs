@@ -64,7 +64,8 @@ fn each_part_comes_from_one_policy() {
 
 #[test]
 fn labels_are_united_and_one_key_has_one_value() {
-    let with = |value: &str| format!("  one: {{labels: {{a: x, b: y}}}}\n  two: {{labels: {{a: {value}, c: z}}}}\n");
+    let with =
+        |value: &str| format!("  one: {{labels: {{a: x, b: y}}}}\n  two: {{labels: {{a: {value}, c: z}}}}\n");
     let both = of(&with("x"), &["one", "two"], "ns-alice", ALICE).unwrap();
     assert_eq!(both.labels.len(), 3);
     let refused = of(&with("y"), &["one", "two"], "ns-alice", ALICE).unwrap_err();
@@ -90,8 +91,13 @@ fn lists_become_annotations_and_pull_secrets_are_allowed_in_pods() {
 #[test]
 fn annotations_of_the_executors_account_use_the_owners_values_alone() {
     let of_account = |value: &str, owner: &str| {
-        of(&format!("  a: {{executor_account: {{annotations: {{k: '{value}'}}}}}}\n"), &["a"], "ns-alice", owner)
-            .map(|found| found.account_annotations["k"].clone())
+        of(
+            &format!("  a: {{executor_account: {{annotations: {{k: '{value}'}}}}}}\n"),
+            &["a"],
+            "ns-alice",
+            owner,
+        )
+        .map(|found| found.account_annotations["k"].clone())
     };
     for (template, owner, value) in [
         ("role", ALICE, Ok("role")),

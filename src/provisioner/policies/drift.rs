@@ -81,9 +81,11 @@ impl Part {
             }
             "limits" => {
                 let (wanted, found) = part("limits");
-                let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
+                let list =
+                    |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
                 let (wanted, found) = (list(wanted), list(found));
-                wanted.len() == found.len() && wanted.iter().zip(&found).all(|(one, other)| same_limits(one, other))
+                wanted.len() == found.len()
+                    && wanted.iter().zip(&found).all(|(one, other)| same_limits(one, other))
             }
             _ => ["podSelector", "policyTypes", "ingress", "egress"].iter().all(|name| {
                 let (wanted, found) = part(name);
@@ -117,7 +119,8 @@ fn same_limits(wanted: &Value, found: &Value) -> bool {
 fn same_amounts(one: Option<&Value>, other: Option<&Value>) -> bool {
     let none = Map::new();
     let table = |value: Option<&'_ Value>| value.and_then(Value::as_object).cloned();
-    let (one, other) = (table(one).unwrap_or_else(|| none.clone()), table(other).unwrap_or_else(|| none.clone()));
+    let (one, other) =
+        (table(one).unwrap_or_else(|| none.clone()), table(other).unwrap_or_else(|| none.clone()));
     one.len() == other.len()
         && one.iter().all(|(key, value)| other.get(key).is_some_and(|other| Quantity::same(value, other)))
 }
@@ -142,7 +145,8 @@ pub fn forsaken(namespace: &Value, policies: &Policies) -> Vec<&'static Part> {
 pub fn annotations(policies: &Policies) -> BTreeMap<String, String> {
     let mut annotations = policies.annotations.clone();
     if !policies.is_empty() {
-        let parts = PARTS.iter().filter(|part| part.spec(policies).is_some()).map(|part| part.word.to_owned());
+        let parts =
+            PARTS.iter().filter(|part| part.spec(policies).is_some()).map(|part| part.word.to_owned());
         let labels = policies.labels.keys().map(|key| format!("label:{key}"));
         annotations.insert(APPLIED_ANNOTATION.to_owned(), parts.chain(labels).collect::<Vec<_>>().join(","));
     }
@@ -159,7 +163,9 @@ pub fn of_namespace(namespace: &Value, policies: &Policies) -> Option<Value> {
     let mut labels = differing(namespace, "labels", &policies.labels);
     for key in before.iter().flatten().filter_map(|word| word.strip_prefix("label:")) {
         // Without its level a namespace would be open to privileged pods: it keeps the last one.
-        if !policies.labels.contains_key(key) && key != POD_SECURITY_LABEL && metadata(namespace, "labels", key).is_some()
+        if !policies.labels.contains_key(key)
+            && key != POD_SECURITY_LABEL
+            && metadata(namespace, "labels", key).is_some()
         {
             labels.insert(key.to_owned(), Value::Null);
         }

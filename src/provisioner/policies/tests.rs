@@ -47,7 +47,11 @@ fn everything_is_made_once_and_then_only_looked_at() {
             }
             _ => panic!("Provisioned"),
         }
-        assert_eq!(of_the_job(&cluster).len(), 6, "account, binding, secret, network policy, role and its binding");
+        assert_eq!(
+            of_the_job(&cluster).len(),
+            6,
+            "account, binding, secret, network policy, role and its binding"
+        );
         assert!(failure(&mut session, tear_down(Some("uid-4"), None, 5)).await.is_none());
         let before = kept(&cluster);
         let account = cluster.borrow().objects.keys().any(|path| path.contains("ssa-job-"));
@@ -89,7 +93,9 @@ fn checklist_52_56_nothing_of_the_job_is_left_of_a_fault_that_stays() {
     std::thread::scope(|threads| {
         for (verb, path) in STEPS {
             threads.spawn(move || {
-                for wrong in [Wrong::Status(403), Wrong::Status(500), Wrong::Reset, Wrong::Garbage, Wrong::Late] {
+                for wrong in
+                    [Wrong::Status(403), Wrong::Status(500), Wrong::Reset, Wrong::Garbage, Wrong::Late]
+                {
                     in_time(async {
                         let (mut session, cluster, _supervisor) = session(&[(verb, path, wrong, 100)]).await;
                         let (code, message, left) = failure(&mut session, provision_with_policies())
@@ -147,17 +153,33 @@ fn a_namespace_is_marked_before_an_object_of_a_policy_is_made_and_after_one_is_r
         assert!(failure(&mut session, provision_with_policies()).await.is_none());
         let order = |cluster: &Shared, first: &str, second: &str| {
             let seen = cluster.borrow().seen.clone();
-            let at = |what: &str| seen.iter().position(|request| request == what).unwrap_or_else(|| panic!("{what}: {seen:?}"));
+            let at = |what: &str| {
+                seen.iter().position(|request| request == what).unwrap_or_else(|| panic!("{what}: {seen:?}"))
+            };
             assert!(at(first) < at(second), "{seen:?}");
         };
-        order(&cluster, "PATCH /api/v1/namespaces/team", "PATCH /api/v1/namespaces/team/resourcequotas/ssa-quota");
-        let mark = cluster.borrow().objects["/api/v1/namespaces/team"]["metadata"]["annotations"][APPLIED_ANNOTATION].clone();
+        order(
+            &cluster,
+            "PATCH /api/v1/namespaces/team",
+            "PATCH /api/v1/namespaces/team/resourcequotas/ssa-quota",
+        );
+        let mark = cluster.borrow().objects["/api/v1/namespaces/team"]["metadata"]["annotations"]
+            [APPLIED_ANNOTATION]
+            .clone();
         assert_eq!(mark, "quota,limits,network,label:cost");
         assert!(failure(&mut session, tear_down(Some("uid-4"), None, 5)).await.is_none());
         cluster.borrow_mut().seen.clear();
         assert!(failure(&mut session, provision()).await.is_none());
-        order(&cluster, "DELETE /api/v1/namespaces/team/resourcequotas/ssa-quota", "PATCH /api/v1/namespaces/team");
+        order(
+            &cluster,
+            "DELETE /api/v1/namespaces/team/resourcequotas/ssa-quota",
+            "PATCH /api/v1/namespaces/team",
+        );
         let left = kept(&cluster);
-        assert!(left.keys().all(|path| !path.contains("quota") && !path.contains("isolated")), "{:?}", left.keys());
+        assert!(
+            left.keys().all(|path| !path.contains("quota") && !path.contains("isolated")),
+            "{:?}",
+            left.keys()
+        );
     });
 }

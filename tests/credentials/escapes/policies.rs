@@ -94,15 +94,24 @@ impl Arena {
             ("a label of the API server's", label("kubernetes.io/x", json!("y"))),
             ("privileged pods", label("pod-security.kubernetes.io/enforce", json!("privileged"))),
             ("a level that is none", label("pod-security.kubernetes.io/enforce", json!(""))),
-            ("an old version of its level", label("pod-security.kubernetes.io/enforce-version", json!("v1.0"))),
+            (
+                "an old version of its level",
+                label("pod-security.kubernetes.io/enforce-version", json!("v1.0")),
+            ),
             ("a quieter audit", label("pod-security.kubernetes.io/audit", json!("privileged"))),
             ("no owner", annotation(OWNER, Value::Null)),
             ("another owner", annotation(OWNER, json!("{\"login\":\"bob\"}"))),
             ("no annotations", json!({"metadata": {"annotations": null}})),
             ("another annotation", annotation("example.org/x", json!("y"))),
             ("another annotation of its own prefix", annotation("spark-submit-as/x", json!("y"))),
-            ("a node for all its pods", annotation("scheduler.alpha.kubernetes.io/node-selector", json!("x=y"))),
-            ("default tolerations", annotation("scheduler.alpha.kubernetes.io/defaultTolerations", json!("[]"))),
+            (
+                "a node for all its pods",
+                annotation("scheduler.alpha.kubernetes.io/node-selector", json!("x=y")),
+            ),
+            (
+                "default tolerations",
+                annotation("scheduler.alpha.kubernetes.io/defaultTolerations", json!("[]")),
+            ),
             ("a finalizer", json!({"metadata": {"finalizers": ["example.org/evil"]}})),
             (
                 "an owner reference",
@@ -131,7 +140,12 @@ impl Arena {
         table.patch(Stop::Both, "images through /status", &format!("{own}/status"), images);
         let evil = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {
             "name": "ssa-test-evil", "labels": {"spark-submit-as/managed": "true"}}});
-        table.apply(Stop::Fence, "apply a namespace without an owner", "/api/v1/namespaces/ssa-test-evil", evil);
+        table.apply(
+            Stop::Fence,
+            "apply a namespace without an owner",
+            "/api/v1/namespaces/ssa-test-evil",
+            evil,
+        );
     }
 
     fn executors(&self, table: &mut Table) {
@@ -143,15 +157,26 @@ impl Arena {
             ("secrets", json!({"secrets": [{"name": "other"}]})),
             ("a label", json!({"metadata": {"labels": {"x": "y"}}})),
             ("a job's label", json!({"metadata": {"labels": {JOB: "aaaaaaaaaaaaaaaa"}}})),
-            ("an expiry", json!({"metadata": {"annotations": {"spark-submit-as/expires-at": "2031-01-01T00:00:00Z"}}})),
+            (
+                "an expiry",
+                json!({"metadata": {"annotations": {"spark-submit-as/expires-at": "2031-01-01T00:00:00Z"}}}),
+            ),
             ("an owner", json!({"metadata": {"annotations": {OWNER: "{}"}}})),
-            ("every Secret to mount", json!({"metadata": {"annotations": {"kubernetes.io/enforce-mountable-secrets": null}}})),
+            (
+                "every Secret to mount",
+                json!({"metadata": {"annotations": {"kubernetes.io/enforce-mountable-secrets": null}}}),
+            ),
             ("a finalizer", json!({"metadata": {"finalizers": ["example.org/evil"]}})),
         ] {
             table.patch(Stop::Fence, &format!("give the executors' account {what}"), &own, change.clone());
             let mut both = change;
             both["imagePullSecrets"] = json!([{"name": "registry"}]);
-            table.patch(Stop::Fence, &format!("give the executors' account pull secrets and {what}"), &own, both);
+            table.patch(
+                Stop::Fence,
+                &format!("give the executors' account pull secrets and {what}"),
+                &own,
+                both,
+            );
         }
         let role = json!({"metadata": {"annotations": {"cloud.example.org/role": "admin"}}});
         table.patch(Stop::Fence, "a cloud role outside", &at(&self.unmanaged), role.clone());
@@ -165,23 +190,43 @@ impl Arena {
     }
 
     fn quotas(&self, table: &mut Table) {
-        for (resource, own, object) in
-            [("resourcequotas", "ssa-quota", quota as fn(&str) -> Value), ("limitranges", "ssa-limits", limits)]
-        {
+        for (resource, own, object) in [
+            ("resourcequotas", "ssa-quota", quota as fn(&str) -> Value),
+            ("limitranges", "ssa-limits", limits),
+        ] {
             let at = |namespace: &str| format!("/api/v1/namespaces/{namespace}/{resource}");
             let path = at(&self.managed);
             for name in ["evil", "ssa-job-evil", &*format!("{own}-2"), "ssa-isolated"] {
                 table.post(Stop::Fence, &format!("{resource} {name}"), &path, object(name));
             }
-            table.apply(Stop::Fence, &format!("apply a foreign one of {resource}"), &format!("{path}/evil"), object("evil"));
-            table.apply(Stop::Fence, &format!("change a foreign one of {resource}"), &format!("{path}/other"), object("other"));
-            table.delete(Stop::Fence, &format!("delete a foreign one of {resource}"), &format!("{path}/other"));
+            table.apply(
+                Stop::Fence,
+                &format!("apply a foreign one of {resource}"),
+                &format!("{path}/evil"),
+                object("evil"),
+            );
+            table.apply(
+                Stop::Fence,
+                &format!("change a foreign one of {resource}"),
+                &format!("{path}/other"),
+                object("other"),
+            );
+            table.delete(
+                Stop::Fence,
+                &format!("delete a foreign one of {resource}"),
+                &format!("{path}/other"),
+            );
             table.delete(Stop::Both, &format!("delete all {resource}"), &path);
             for namespace in ["kube-system", "default", "spark-submit-as"] {
                 table.post(Stop::Fence, &format!("{resource} in {namespace}"), &at(namespace), object(own));
             }
             let outside = format!("{}/{own}", at(&self.unmanaged));
-            table.apply(Stop::Fence, &format!("change {resource} of an unmanaged namespace"), &outside, object(own));
+            table.apply(
+                Stop::Fence,
+                &format!("change {resource} of an unmanaged namespace"),
+                &outside,
+                object(own),
+            );
             table.delete(Stop::Fence, &format!("delete {resource} of an unmanaged namespace"), &outside);
             table.put(Stop::Rights, &format!("replace {resource}"), &format!("{path}/{own}"), object(own));
         }
@@ -191,10 +236,17 @@ impl Arena {
     }
 
     fn networks(&self, table: &mut Table) {
-        let at = |namespace: &str| format!("/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies");
+        let at =
+            |namespace: &str| format!("/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies");
         let path = at(&self.managed);
         let every = json!([{}]);
-        for name in ["evil", "ssa-isolated-2", "ssa-job-evil", "ssa-job-AAAAAAAAAAAAAAAA", "ssa-job-aaaaaaaaaaaaaaaaa"] {
+        for name in [
+            "evil",
+            "ssa-isolated-2",
+            "ssa-job-evil",
+            "ssa-job-AAAAAAAAAAAAAAAA",
+            "ssa-job-aaaaaaaaaaaaaaaaa",
+        ] {
             // A legal name must be in lower case, whoever asks.
             let stop = if name.contains('A') { Stop::Server } else { Stop::Fence };
             table.post(stop, &format!("network policy {name}"), &path, network(name, closed()));
@@ -206,7 +258,12 @@ impl Arena {
             ("one way only", json!({"podSelector": {}, "policyTypes": ["Ingress"]})),
             ("other pods", with(of_the_job(), "/policyTypes", json!(["Ingress", "Egress"]))),
         ] {
-            table.apply(Stop::Fence, &format!("isolation with {what}"), &isolated, network("ssa-isolated", spec));
+            table.apply(
+                Stop::Fence,
+                &format!("isolation with {what}"),
+                &isolated,
+                network("ssa-isolated", spec),
+            );
         }
         let job = "ssa-job-bbbbbbbbbbbbbbbb";
         for (what, spec) in [
@@ -221,14 +278,27 @@ impl Arena {
                 json!({"podSelector": {"matchLabels": {JOB: "bbbbbbbbbbbbbbbb"},
                     "matchExpressions": [{"key": JOB, "operator": "Exists"}]}, "egress": every}),
             ),
-            ("its pods by two labels", json!({"podSelector": {"matchLabels": {JOB: "bbbbbbbbbbbbbbbb", "a": "b"}}})),
+            (
+                "its pods by two labels",
+                json!({"podSelector": {"matchLabels": {JOB: "bbbbbbbbbbbbbbbb", "a": "b"}}}),
+            ),
         ] {
-            table.post(Stop::Fence, &format!("a job's network policy about {what}"), &path, network(job, spec));
+            table.post(
+                Stop::Fence,
+                &format!("a job's network policy about {what}"),
+                &path,
+                network(job, spec),
+            );
         }
         let own = format!("{path}/{OF_A_JOB}");
         let wider = with(of_the_job(), "/egress", every);
         table.apply(Stop::Fence, "widen a job's network policy", &own, network(OF_A_JOB, wider));
-        table.apply(Stop::Fence, "change a foreign network policy", &format!("{path}/other"), network("other", closed()));
+        table.apply(
+            Stop::Fence,
+            "change a foreign network policy",
+            &format!("{path}/other"),
+            network("other", closed()),
+        );
         table.delete(Stop::Fence, "delete a foreign network policy", &format!("{path}/other"));
         table.delete(Stop::Both, "delete all network policies", &path);
         for namespace in ["kube-system", "default", "spark-submit-as"] {
@@ -256,13 +326,19 @@ impl Arena {
         }
         let own = format!("{path}/ssa-volume-alice");
         table.delete(Stop::Both, "delete a claim", &own);
-        table.patch(Stop::Both, "change a claim's owner", &own, json!({"metadata": {"annotations": {OWNER: "{}"}}}));
+        table.patch(
+            Stop::Both,
+            "change a claim's owner",
+            &own,
+            json!({"metadata": {"annotations": {OWNER: "{}"}}}),
+        );
         table.delete(Stop::Both, "delete all claims", &path);
         for namespace in ["kube-system", "default", "spark-submit-as", &self.unmanaged] {
             table.post(Stop::Fence, &format!("claim in {namespace}"), &at(namespace), fresh());
         }
 
-        let at = |resource: &str, namespace: &str| format!("/apis/{RBAC}/v1/namespaces/{namespace}/{resource}");
+        let at =
+            |resource: &str, namespace: &str| format!("/apis/{RBAC}/v1/namespaces/{namespace}/{resource}");
         let roles = at("roles", &self.managed);
         let rule = json!({"apiGroups": [""], "resources": ["persistentvolumeclaims"],
             "resourceNames": ["ssa-volume-alice"], "verbs": ["use"]});
@@ -270,15 +346,30 @@ impl Arena {
         // With every right that the provisioner has itself, RBAC lets it make these.
         for (what, rules) in [
             ("nothing", json!([])),
-            ("two claims", json!([with(rule.clone(), "/resourceNames", json!(["ssa-volume-alice", "ssa-volume-bob"]))])),
+            (
+                "two claims",
+                json!([with(rule.clone(), "/resourceNames", json!(["ssa-volume-alice", "ssa-volume-bob"]))]),
+            ),
             ("two rules", json!([rule, rule])),
             ("all claims", json!([with(rule.clone(), "/resourceNames", json!([]))])),
             ("another's claim", json!([with(rule.clone(), "/resourceNames", json!(["database"]))])),
             ("more verbs", json!([with(rule.clone(), "/verbs", json!(["use", "get"]))])),
-            ("to create tokens", json!([{"apiGroups": [""], "resources": ["serviceaccounts/token"], "verbs": ["create"]}])),
-            ("to change accounts", json!([{"apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["patch"]}])),
-            ("to create secrets", json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}])),
-            ("to create bindings", json!([{"apiGroups": [RBAC], "resources": ["rolebindings"], "verbs": ["create"]}])),
+            (
+                "to create tokens",
+                json!([{"apiGroups": [""], "resources": ["serviceaccounts/token"], "verbs": ["create"]}]),
+            ),
+            (
+                "to change accounts",
+                json!([{"apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["patch"]}]),
+            ),
+            (
+                "to create secrets",
+                json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}]),
+            ),
+            (
+                "to create bindings",
+                json!([{"apiGroups": [RBAC], "resources": ["rolebindings"], "verbs": ["create"]}]),
+            ),
             (
                 "to change network policies",
                 json!([{"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": ["patch"]}]),
@@ -298,10 +389,19 @@ impl Arena {
             table.post(Stop::Fence, &format!("role {name}"), &roles, role(name, &right));
         }
         for namespace in ["kube-system", "default", &self.unmanaged] {
-            table.post(Stop::Fence, &format!("role in {namespace}"), &at("roles", namespace), role(new, &right));
+            table.post(
+                Stop::Fence,
+                &format!("role in {namespace}"),
+                &at("roles", namespace),
+                role(new, &right),
+            );
         }
         table.delete(Stop::Fence, "delete a foreign role", &format!("{roles}/other"));
-        table.delete(Stop::Fence, "delete the role with the drivers' name", &format!("{roles}/spark-submit-as-driver"));
+        table.delete(
+            Stop::Fence,
+            "delete the role with the drivers' name",
+            &format!("{roles}/spark-submit-as-driver"),
+        );
         table.patch(Stop::Both, "change a role", &format!("{roles}/{ROLE}"), json!({"rules": right}));
         table.delete(Stop::Both, "delete all roles", &roles);
 

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Check, Place, labels};
 use crate::policy::cidr::{Cidr, NEVER};
 use crate::policy::config::{
-    Config, Egress, ExecutorAccount, LimitRangeItem, LimitType, NamespacePolicy, Profile, ResourceQuota, Volume,
+    Config, Egress, ExecutorAccount, LimitRangeItem, LimitType, NamespacePolicy, Profile, ResourceQuota,
+    Volume,
 };
 use crate::policy::identity::whole_match;
 use crate::policy::names::is_word;
@@ -21,14 +22,27 @@ const MAX_ENTRY: usize = 512;
 /// Longest annotation of the executors' account.
 const MAX_ANNOTATION: usize = 1024;
 /// Directories of a container that are no place for a volume.
-const SYSTEM: [&str; 12] = [
-    "/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr", "/var/run",
-];
+const SYSTEM: [&str; 12] =
+    ["/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr", "/var/run"];
 /// What a quota can count, beside extended resources and `count/RESOURCE` (`standardQuotaResources`).
 const COUNTED: [&str; 18] = [
-    "cpu", "memory", "ephemeral-storage", "requests.cpu", "requests.memory", "requests.storage",
-    "requests.ephemeral-storage", "limits.cpu", "limits.memory", "limits.ephemeral-storage", "pods", "services",
-    "services.nodeports", "services.loadbalancers", "secrets", "configmaps", "persistentvolumeclaims",
+    "cpu",
+    "memory",
+    "ephemeral-storage",
+    "requests.cpu",
+    "requests.memory",
+    "requests.storage",
+    "requests.ephemeral-storage",
+    "limits.cpu",
+    "limits.memory",
+    "limits.ephemeral-storage",
+    "pods",
+    "services",
+    "services.nodeports",
+    "services.loadbalancers",
+    "secrets",
+    "configmaps",
+    "persistentvolumeclaims",
     "replicationcontrollers",
 ];
 const QUANTITY: &str = "write 10, 500m, 1.5 or 4Gi";
@@ -66,7 +80,9 @@ pub(super) fn policy(here: &Place, policy: &NamespacePolicy) -> Check {
         _ => Err(("is no PriorityClass's name", "correct the name")),
     })?;
     listed(&here.then("tolerations"), &policy.tolerations, |key| {
-        labels::is_key(key).then_some(()).ok_or(("is no taint's key", "write the key alone, without value and effect"))
+        labels::is_key(key)
+            .then_some(())
+            .ok_or(("is no taint's key", "write the key alone, without value and effect"))
     })?;
     policy.executor_account.iter().try_for_each(|value| account(&here.then("executor_account"), value))
 }
@@ -81,8 +97,10 @@ fn amounts(here: &Place, table: &BTreeMap<String, String>) -> Check {
         let Ok(amount) = amount.parse::<Quantity>() else {
             return entry.refuse("must be a quantity: a number that is not negative", QUANTITY);
         };
-        let counted = matches!(resource.as_str(), "pods" | "services" | "secrets" | "configmaps" | "persistentvolumeclaims")
-            || resource.starts_with("count/");
+        let counted = matches!(
+            resource.as_str(),
+            "pods" | "services" | "secrets" | "configmaps" | "persistentvolumeclaims"
+        ) || resource.starts_with("count/");
         entry.require(!counted || amount.is_whole(), "must be a whole number", "such as 10")?;
     }
     Ok(())
@@ -98,7 +116,11 @@ fn quota(here: &Place, quota: &ResourceQuota) -> Check {
             || resource.starts_with("hugepages-")
             || resource.starts_with("requests.hugepages-");
         let rule = "is nothing that a quota counts";
-        hard.then(resource.as_str()).require(known, rule, "such as pods, requests.cpu, limits.memory or count/jobs.batch")
+        hard.then(resource.as_str()).require(
+            known,
+            rule,
+            "such as pods, requests.cpu, limits.memory or count/jobs.batch",
+        )
     })
 }
 
@@ -112,13 +134,23 @@ fn limits(here: &Place, item: &LimitRangeItem) -> Check {
     ];
     tables.iter().try_for_each(|(key, table)| amounts(&here.then(*key), table))?;
     let empty = tables.iter().all(|(_, table)| table.is_empty());
-    here.require(!empty, "says nothing", "add `max`, `min`, `default`, `defaultRequest` or `maxLimitRequestRatio`")?;
+    here.require(
+        !empty,
+        "says nothing",
+        "add `max`, `min`, `default`, `defaultRequest` or `maxLimitRequestRatio`",
+    )?;
     if item.kind != LimitType::Container {
         for (key, table) in [("default", &item.default), ("defaultRequest", &item.default_request)] {
-            here.then(key).require(table.is_empty(), "is for containers only", "move it to the type Container")?;
+            here.then(key).require(
+                table.is_empty(),
+                "is for containers only",
+                "move it to the type Container",
+            )?;
         }
     }
-    let at = |table: &BTreeMap<String, String>, key: &str| table.get(key).and_then(|text| text.parse::<Quantity>().ok());
+    let at = |table: &BTreeMap<String, String>, key: &str| {
+        table.get(key).and_then(|text| text.parse::<Quantity>().ok())
+    };
     for (lower, upper) in [
         (("min", &item.min), ("max", &item.max)),
         (("min", &item.min), ("default", &item.default)),
@@ -152,7 +184,11 @@ fn egress(here: &Place, policy: &NamespacePolicy) -> Check {
     for (index, rule) in policy.egress.iter().enumerate() {
         let Egress { name, cidr, ports } = rule;
         let entry = here.then(index);
-        entry.then("name").require(is_word(name, 63), "must be 1 to 63 of [A-Za-z0-9._-]", "correct the name")?;
+        entry.then("name").require(
+            is_word(name, 63),
+            "must be 1 to 63 of [A-Za-z0-9._-]",
+            "correct the name",
+        )?;
         entry.then("name").require(seen.insert(name), "is in the list already", "give each its own name")?;
         let network = entry.then("cidr");
         let Ok(parsed) = cidr.parse::<Cidr>() else {
@@ -166,7 +202,11 @@ fn egress(here: &Place, policy: &NamespacePolicy) -> Check {
         let list = entry.then("ports");
         list.count(ports.len(), MAX_LISTED)?;
         for (index, port) in ports.iter().enumerate() {
-            list.then(index).require((1..=65535).contains(port), "must be a port from 1 to 65535", "correct it")?;
+            list.then(index).require(
+                (1..=65535).contains(port),
+                "must be a port from 1 to 65535",
+                "correct it",
+            )?;
         }
     }
     Ok(())
@@ -201,7 +241,10 @@ fn image(entry: &str) -> Result<(), (&'static str, &'static str)> {
     }
     // `registry.corp.com*` is also the beginning of `registry.corp.com.example.org/`.
     if prefix.is_some_and(|prefix| !prefix.contains('/')) {
-        return Err(("is a prefix that does not reach past the registry's name", "write REGISTRY/* at least"));
+        return Err((
+            "is a prefix that does not reach past the registry's name",
+            "write REGISTRY/* at least",
+        ));
     }
     Ok(())
 }
@@ -221,7 +264,9 @@ fn account(here: &Place, account: &ExecutorAccount) -> Check {
         }
     }
     listed(&here.then("image_pull_secrets"), &account.image_pull_secrets, |name| match name {
-        _ if name.starts_with("ssa-") => Err(("names beginning with ssa- are this program's own", "rename the Secret")),
+        _ if name.starts_with("ssa-") => {
+            Err(("names beginning with ssa- are this program's own", "rename the Secret"))
+        }
         _ if labels::is_subdomain(name) => Ok(()),
         _ => Err(("is no Secret's name", "correct the name")),
     })
@@ -249,7 +294,9 @@ pub(super) fn profile(here: &Place, profile: &Profile, config: &Config) -> Check
     let template = |profile: &Profile| profile.namespace.template.replace("${dssUserLogin}", "${login}");
     let names = |profile: &Profile| profile.namespace.policies.iter().cloned().collect::<BTreeSet<String>>();
     let other = config.profiles.values().find(|other| {
-        other.cluster == profile.cluster && template(other) == template(profile) && names(other) != names(profile)
+        other.cluster == profile.cluster
+            && template(other) == template(profile)
+            && names(other) != names(profile)
     });
     list.require(
         other.is_none(),
@@ -267,7 +314,13 @@ fn volume(here: &Place, volume: &Volume) -> Check {
     let path = here.then("mount_path");
     path.path(&volume.mount_path)?;
     let text = volume.mount_path.to_str().unwrap_or_default();
-    let below = |system: &&str| text.strip_prefix(*system).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let below = |system: &&str| {
+        text.strip_prefix(*system).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
     let legal = text != "/" && !text.contains(':') && !SYSTEM.iter().any(below);
-    path.require(legal, "must be a directory that the image itself does not need", "such as /home/spark or /data")
+    path.require(
+        legal,
+        "must be a directory that the image itself does not need",
+        "such as /home/spark or /data",
+    )
 }

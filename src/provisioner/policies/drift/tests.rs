@@ -10,7 +10,9 @@ fn part(word: &str) -> &'static Part {
 
 fn policies() -> Policies {
     Policies {
-        labels: [("cost", "17"), (POD_SECURITY_LABEL, "baseline")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+        labels: [("cost", "17"), (POD_SECURITY_LABEL, "baseline")]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into(),
         annotations: [(IMAGES.to_owned(), "a,b".to_owned())].into(),
         quota: Some(json!({"hard": {"pods": "10", "requests.cpu": "1000m"}})),
         limits: Some(json!({"limits": [{"type": "Container", "max": {"cpu": "1024m"}}]})),
@@ -46,7 +48,12 @@ fn an_object_is_as_it_is_wanted_or_not() {
         (quota(json!({"hard": {"pods": "10"}})), false),
         (quota(json!({"hard": {"pods": "10", "requests.cpu": "1", "secrets": "1"}})), false),
         (quota(json!({"hard": {"pods": "10", "requests.cpu": "1"}, "scopes": ["Terminating"]})), false),
-        (quota(json!({"hard": {"pods": "10", "requests.cpu": "1"}, "scopeSelector": {"matchExpressions": []}})), false),
+        (
+            quota(
+                json!({"hard": {"pods": "10", "requests.cpu": "1"}, "scopeSelector": {"matchExpressions": []}}),
+            ),
+            false,
+        ),
         (quota(json!({"hard": {"pods": "x", "requests.cpu": "1"}})), false),
         (quota(json!({})), false),
         (limits(container.clone()), true),
@@ -81,7 +88,13 @@ fn an_object_is_as_it_is_wanted_or_not() {
 fn a_quota_is_enforced_when_its_controller_says_the_same() {
     let with = |status: Value| is_enforced(&json!({"spec": {"hard": {"cpu": "1000m"}}, "status": status}));
     assert!(with(json!({"hard": {"cpu": "1"}, "used": {"cpu": "0"}})));
-    for status in [json!({}), json!(null), json!({"hard": {}}), json!({"hard": {"cpu": "2"}}), json!({"hard": {"cpu": "1", "pods": "1"}})] {
+    for status in [
+        json!({}),
+        json!(null),
+        json!({"hard": {}}),
+        json!({"hard": {"cpu": "2"}}),
+        json!({"hard": {"cpu": "1", "pods": "1"}}),
+    ] {
         assert!(!with(status.clone()), "{status}");
     }
 }
@@ -105,9 +118,12 @@ fn a_namespace_that_was_made_with_its_policies_needs_no_patch() {
 #[test]
 fn only_what_differs_is_patched() {
     let labels = json!({"cost": "18", POD_SECURITY_LABEL: "baseline", "theirs": "x"});
-    let found = namespace(&labels, &json!({
-        APPLIED_ANNOTATION: APPLIED, IMAGES: "*", "spark-submit-as/tolerations": "x", "theirs": "y", "spark-submit-as/owner": "{}",
-    }));
+    let found = namespace(
+        &labels,
+        &json!({
+            APPLIED_ANNOTATION: APPLIED, IMAGES: "*", "spark-submit-as/tolerations": "x", "theirs": "y", "spark-submit-as/owner": "{}",
+        }),
+    );
     assert_eq!(
         of_namespace(&found, &policies()),
         Some(json!({"metadata": {
