@@ -208,7 +208,7 @@ pub enum Request {
     /// First message: which cluster.
     Open(ClusterAccess),
     /// Answered by [`Reply::Created`] for each object, then [`Reply::Provisioned`] or [`Reply::Failed`].
-    Provision(Provision),
+    Provision(Box<Provision>),
     /// A later expiry and a fresh token: [`Reply::Renewed`], [`Reply::AccountGone`] or [`Reply::Failed`].
     Renew(Renew),
     /// Answered by [`Reply::TornDown`]; what failed is listed in it.

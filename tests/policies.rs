@@ -163,6 +163,9 @@ fn a_namespace_is_made_with_its_policies() {
     assert!(!policed.run().stderr.contains("namespace policies"));
 }
 
+/// A change by hand: what it is, and how it is done.
+type Drift<'a> = (&'static str, Box<dyn Fn() + 'a>);
+
 #[test]
 #[ignore = "needs the test bed: make test"]
 fn acceptance_4_what_was_changed_by_hand_is_back_after_the_next_run() {
@@ -183,7 +186,7 @@ fn acceptance_4_what_was_changed_by_hand_is_back_after_the_next_run() {
         "spec": {"hard": {"pods": "10"}, "scopes": ["Terminating"]},
     });
     let open = json!({"spec": {"ingress": [{}]}});
-    let drifts: Vec<(&str, Box<dyn Fn()>)> = vec![
+    let drifts: Vec<Drift<'_>> = vec![
         ("a quota that is raised", Box::new(|| quota(json!({"pods": "1000"})))),
         ("a quota with something less", Box::new(|| quota(json!({"requests.cpu": null})))),
         ("a quota with something more", Box::new(|| quota(json!({"secrets": "0"})))),
@@ -407,6 +410,10 @@ fn a_jobs_network_policy_is_there_before_its_token_and_goes_with_its_account() {
     assert_eq!(spec["ingress"], json!([{"from": [{"podSelector": own}, driver]}]));
     assert_eq!(spec["egress"][0], json!({"to": [{"podSelector": own}]}));
     assert_eq!(spec["egress"][1]["to"], json!([driver]));
+    // This driver's three ports, and no other program's of this host.
+    let ports = &spec["egress"][1]["ports"][0];
+    let (first, last) = (ports["port"].as_u64().unwrap(), ports["endPort"].as_u64().unwrap());
+    assert!((20_000..=24_094).contains(&first) && last == first + 2, "{ports}");
     let dns = &spec["egress"][2];
     assert_eq!(
         dns["to"][0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"],

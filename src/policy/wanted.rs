@@ -19,6 +19,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use template::check as check_value;
 pub use template::{TemplateError, variables_of};
 
 /// Pod Security admission's label (KEP-2579).

@@ -29,13 +29,16 @@ const ROOT: &str = "/sys/fs/cgroup";
 /// A period of the CPU controller, in microseconds (the kernel's default).
 const PERIOD: u64 = 100_000;
 
+/// Files of a cgroup, and the value for each.
+type Files = &'static [(&'static str, fn(&Amounts) -> Option<String>)];
+
 /// A controller, and where its limits are written in both versions.
 struct Controller {
     name: &'static str,
     /// File, and the value for it; v2.
-    now: &'static [(&'static str, fn(&Amounts) -> Option<String>)],
+    now: Files,
     /// The same in v1.
-    before: &'static [(&'static str, fn(&Amounts) -> Option<String>)],
+    before: Files,
 }
 
 /// Limits in the kernel's units.
@@ -326,8 +329,6 @@ fn write(cgroup: &Path, file: &str, value: &str) -> Result<(), Failure> {
     let written = std::fs::File::from(opened).write_all(value.as_bytes());
     written.map_err(|error| refused(cgroup.join(file).display(), error))
 }
-
-type Files = &'static [(&'static str, fn(&Amounts) -> Option<String>)];
 
 fn write_all(
     cgroup: &Path,

@@ -200,7 +200,7 @@ pub fn decide(
     let (program, defaults, version) = spark_directory(profile, wanted.program)?;
     let arguments = spark::parse(wanted.program, &wanted.arguments, version).map_err(argument)?;
     spark::check_arguments(&arguments, &namespace.name).map_err(argument)?;
-    // A policy that isolates names the driver's ports.
+    // The network policy of a job names its driver's ports, so that executors reach nothing else of this host.
     let isolated = namespace.policies.network.is_some();
     let driver_ports = profile.spark.driver_ports.or(isolated.then_some(PortRange::DEFAULT));
     if driver_ports.is_some() {
@@ -371,11 +371,11 @@ impl Plan {
         self.profile.credentials.token_ttl.as_secs()
     }
 
-    /// What the provisioner is asked for.
+    /// What the provisioner is asked for, for a driver with these ports.
     ///
     /// # Errors
     /// [`ExitCode::Internal`].
-    pub fn provision(&self, driver_ports: Option<DriverPorts>) -> Result<Provision, Failure> {
+    pub fn provision(&self, ports: Option<DriverPorts>) -> Result<Provision, Failure> {
         let annotations = BTreeMap::from([
             ("spark-submit-as/login".to_owned(), self.login.to_string()),
             ("spark-submit-as/user".to_owned(), self.user_name.to_string()),
@@ -390,7 +390,7 @@ impl Plan {
             annotations,
             token_seconds: self.token_seconds(),
             auth_secret: Some(WireToken(secret)),
-            network: self.network(driver_ports),
+            network: self.network(ports),
             volume: self.claim.clone(),
             quota_seconds: self.timeouts.provision.as_secs() * 3 / 4,
         })
@@ -403,9 +403,9 @@ impl Plan {
     }
 
     /// Where executors find the driver, where their network is isolated.
-    fn network(&self, driver_ports: Option<DriverPorts>) -> Option<JobNetwork> {
+    fn network(&self, ports: Option<DriverPorts>) -> Option<JobNetwork> {
         let driver_host = self.profile.spark.driver_host.clone();
-        let ports = driver_ports.map(|ports| (ports.first, ports.last));
+        let ports = ports.map(|ports| (ports.first, ports.last));
         self.namespace.policies.network.as_ref().map(|_| JobNetwork { driver_host, ports })
     }
 

@@ -200,8 +200,8 @@ impl Life<'_> {
     /// Has everything made. `Some` when a signal came first.
     fn provision(&mut self, deadline: Instant) -> Result<Option<Outcome>, Failure> {
         let plan = self.plan;
-        let provision =
-            Request::Provision(plan.provision(self.ports.as_ref().map(|reserved| reserved.ports))?);
+        let ports = self.ports.as_ref().map(|reserved| reserved.ports);
+        let provision = Request::Provision(Box::new(plan.provision(ports)?));
         self.asked = true;
         self.ever_asked = true;
         self.worker_or_new()?.send(&provision)?;

@@ -93,7 +93,7 @@ fn request(random: &mut Random) -> Request {
             connect_timeout_seconds: random.next(),
             request_timeout_seconds: random.next(),
         }),
-        1 => Request::Provision(Provision {
+        1 => Request::Provision(Box::new(Provision {
             job: job(random),
             namespace: wanted(random),
             annotations: map(random),
@@ -102,7 +102,7 @@ fn request(random: &mut Random) -> Request {
             network: random.one_in(2).then(|| JobNetwork { driver_host: maybe(random), ports: Some((1, 2)) }),
             volume: None,
             quota_seconds: random.next(),
-        }),
+        })),
         2 => Request::Renew(Renew { made: tear_down(random), token_seconds: random.next() }),
         3 => Request::TearDown(tear_down(random)),
         4 => Request::ReapOverdue(ReapOverdue {

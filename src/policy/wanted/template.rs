@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What begins a filter in a namespace's template.
+const FILTER: [char; 2] = ['|', '?'];
 /// Longest value.
 const MAX_VALUE: usize = 2048;
 
@@ -21,6 +23,11 @@ pub enum TemplateError {
          account and change it for each other; use a variable of the template"
     )]
     Foreign(String),
+    /// A filter, which a value cannot have.
+    #[error(
+        "a value uses a filter after `|` or `?`, which only a namespace's template may; use the variable alone"
+    )]
+    Filter,
     /// The value is too long.
     #[error("a value has more than {MAX_VALUE} bytes; shorten it")]
     Length,
@@ -38,8 +45,6 @@ fn pieces(template: &str) -> Result<Vec<Piece<'_>>, TemplateError> {
     while let Some((text, after)) = rest.split_once('$') {
         let (variable, after) =
             after.strip_prefix('{').and_then(|after| after.split_once('}')).ok_or(TemplateError::Syntax)?;
-        // A filter makes another text of a value; which variable it is does not change.
-        let variable = variable.split(['|', '?']).next().unwrap_or_default().trim();
         pieces.extend([Piece::Text(text), Piece::Variable(variable)]);
         rest = after;
     }
@@ -47,8 +52,10 @@ fn pieces(template: &str) -> Result<Vec<Piece<'_>>, TemplateError> {
     Ok(pieces)
 }
 
-/// A variable's name in the owner annotation: one for all spellings.
+/// A variable's name in the owner annotation: one for all spellings. A filter of a namespace's template makes another text of
+/// a value; which variable it is does not change.
 fn key(variable: &str) -> &str {
+    let variable = variable.split(FILTER).next().unwrap_or_default().trim();
     if variable == "dssUserLogin" { "login" } else { variable }
 }
 
@@ -64,11 +71,21 @@ pub fn variables_of(template: &str) -> Result<BTreeSet<String>, TemplateError> {
     Ok(pieces(template)?.iter().filter_map(variable).collect())
 }
 
+/// Checks a value's template.
+///
+/// # Errors
+/// [`TemplateError::Syntax`], [`TemplateError::Filter`].
+pub(crate) fn check(template: &str) -> Result<(), TemplateError> {
+    let filtered = |piece: &Piece<'_>| matches!(piece, Piece::Variable(name) if name.contains(FILTER));
+    if pieces(template)?.iter().any(filtered) { Err(TemplateError::Filter) } else { Ok(()) }
+}
+
 /// The value, from those of the namespace's owner.
 ///
 /// # Errors
 /// [`TemplateError`].
 pub(super) fn render(template: &str, owner: &BTreeMap<String, String>) -> Result<String, TemplateError> {
+    check(template)?;
     let mut value = String::new();
     for piece in pieces(template)? {
         match piece {

@@ -122,6 +122,19 @@ fn annotations_of_the_executors_account_use_the_owners_values_alone() {
 }
 
 #[test]
+fn variables_of_a_namespaces_template_are_known_by_one_spelling() {
+    for (template, wanted) in [
+        ("ns-${dssUserLogin}-${projectKey}", &["login", "projectKey"][..]),
+        ("${adminProperty:a}", &["adminProperty:a"]),
+        ("${ login | tolower }-${group?default}", &["group", "login"]),
+        ("ns", &[]),
+    ] {
+        assert_eq!(variables_of(template).unwrap().into_iter().collect::<Vec<_>>(), wanted, "{template}");
+    }
+    assert_eq!(variables_of("${login"), Err(TemplateError::Syntax));
+}
+
+#[test]
 fn the_limits_of_containers_are_completed_as_the_api_server_does() {
     let policies = "  a: {limit_range: {limits: [\n    {type: Container, max: {cpu: 2, memory: 2Gi}, min: {cpu: 100m, gpu: 1}, \
                     default: {cpu: 1}},\n    {type: Pod, max: {cpu: 4}}]}}\n";

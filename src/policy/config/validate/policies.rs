@@ -11,7 +11,7 @@ use crate::policy::config::{
 use crate::policy::identity::whole_match;
 use crate::policy::names::is_word;
 use crate::policy::quantity::Quantity;
-use crate::policy::wanted::{anywhere, variables_of};
+use crate::policy::wanted::{anywhere, check_value, variables_of};
 
 /// Most labels of a policy.
 const MAX_LABELS: usize = 256;
@@ -259,7 +259,7 @@ fn account(here: &Place, account: &ExecutorAccount) -> Check {
         entry.require(!own, "the prefix spark-submit-as/ is this program's own", "rename it")?;
         let legal = value.len() <= MAX_ANNOTATION && !value.chars().any(char::is_control);
         entry.require(legal, "must have at most 1024 bytes and no control character", "shorten it")?;
-        if let Err(error) = variables_of(value) {
+        if let Err(error) = check_value(value) {
             return entry.refuse(error.to_string(), "");
         }
     }
