@@ -113,6 +113,9 @@ pub struct Provision {
     pub token_seconds: u64,
     /// Spark's RPC secret, put into a Secret that executors read.
     pub auth_secret: Option<WireToken>,
+    /// Whether the job is refused when the isolation policy is not in force for its account.
+    #[serde(default)]
+    pub isolation_required: bool,
 }
 
 /// Take back what a job had.
@@ -152,6 +155,15 @@ pub struct ReapOverdue {
     pub seconds: u64,
 }
 
+/// Look at what a run would need.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// The namespace of such a run.
+    pub namespace: NamespaceWanted,
+    /// As in [`Provision`].
+    pub isolation_required: bool,
+}
+
 /// One overdue job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overdue {
@@ -182,7 +194,7 @@ pub enum Request {
     /// Answered by [`Reply::Overdue`] for each overdue job, then [`Reply::OverdueDone`] or [`Reply::Failed`].
     ReapOverdue(ReapOverdue),
     /// May the provisioner do what it must, in this namespace? [`Reply::Checked`] or [`Reply::Failed`].
-    Check(NamespaceWanted),
+    Check(Check),
 }
 
 /// The kinds of object that the provisioner makes.
@@ -284,7 +296,7 @@ pub enum Reply {
     },
     /// The request failed; what it had made is removed already unless `left` says otherwise.
     Failed {
-        /// One of the cluster's codes (214..=220).
+        /// One of the cluster's codes (214..=220, 230).
         code: ExitCode,
         /// What, which rule, what to do. No token, no source text of the kubeconfig.
         message: String,

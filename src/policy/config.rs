@@ -13,6 +13,7 @@ use crate::spark::DriverPorts;
 pub mod duration;
 mod environment;
 mod explain;
+mod isolation;
 mod parse;
 mod place;
 mod validate;
@@ -21,6 +22,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+pub use isolation::Isolation;
 pub(crate) use parse::Reader;
 pub use parse::{ConfigError, MAX_TEXT, parse};
 
@@ -206,6 +208,10 @@ pub struct Namespace {
     /// Names of `namespace_policies` to apply.
     #[serde(default)]
     pub policies: Vec<String>,
+    /// Whether the admission policy must be in force that keeps a job's account to its own pods. When absent: required,
+    /// unless the template names the person (`${dssUserLogin}`, `${login}` or `${user}`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
 }
 
 /// How a job's driver authenticates to the cluster.

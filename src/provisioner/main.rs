@@ -14,6 +14,7 @@ mod fault;
 mod faults;
 mod fence;
 mod files;
+mod isolation;
 mod login;
 mod namespace;
 mod objects;
@@ -149,9 +150,9 @@ impl Session {
                 Ok(Reply::TornDown { pods, failures, answered: api.heard_since(began) })
             }
             Request::ReapOverdue(wanted) => overdue::reap(&self.api().await?, &wanted, &mut self.wire).await,
-            Request::Check(namespace) => {
+            Request::Check(wanted) => {
                 let api = self.api().await?;
-                Ok(Reply::Checked { lines: check::check(&api, &self.access, &namespace).await })
+                Ok(Reply::Checked { lines: check::check(&api, &self.access, &wanted).await })
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::credential::Credential;
 use crate::fault::Fault;
 use crate::objects;
 use crate::wire::Wire;
-use crate::{address, expiry, fence, namespace, token};
+use crate::{address, expiry, fence, isolation, namespace, token};
 
 /// Makes everything. `made` says from the first request on that may have made something what is to be taken back.
 pub async fn provision(
@@ -78,6 +78,10 @@ pub async fn provision(
     let granted = token::request(api, &account, wanted.token_seconds).await?.ok_or_else(gone)?;
     if covered.is_none_or(|end| granted.expires_at > end) {
         expiry::postpone(api, &account, granted.expires_at).await?.ok_or_else(gone)?;
+    }
+    if wanted.isolation_required {
+        let job = credential.client_of_job(access, &granted.token.0)?;
+        isolation::in_force(&job, namespace, &wanted.job, &granted.audiences).await?;
     }
     Ok(Reply::Provisioned {
         server: credential.server.clone(),

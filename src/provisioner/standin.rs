@@ -70,6 +70,8 @@ pub struct Cluster {
     pub token_seconds: Option<i64>,
     /// What lists are, when they are not what is there: one for each request.
     pub lists: Vec<(u16, Value)>,
+    /// What creates of pods are answered with, one for each request.
+    pub answers: Vec<(u16, Value)>,
     /// Most accounts in a page, whatever is asked for.
     pub page: usize,
 }
@@ -117,6 +119,7 @@ impl Cluster {
                     refused(404, "no such account")
                 }
             }
+            "POST" if path.ends_with("/pods") && !self.answers.is_empty() => self.answers.remove(0),
             "POST" => {
                 let mut object = body.clone();
                 let path = format!("{path}/{}", object["metadata"]["name"].as_str().unwrap());

@@ -340,6 +340,12 @@ impl Plan {
         self.profile.credentials.token_ttl.as_secs()
     }
 
+    /// Whether the run is refused without the isolation policy.
+    #[must_use]
+    pub fn isolation_required(&self) -> bool {
+        self.profile.namespace.isolation_required()
+    }
+
     /// What the provisioner is asked for.
     ///
     /// # Errors
@@ -359,6 +365,7 @@ impl Plan {
             annotations,
             token_seconds: self.token_seconds(),
             auth_secret: Some(WireToken(secret)),
+            isolation_required: self.isolation_required(),
         })
     }
 

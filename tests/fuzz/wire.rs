@@ -87,6 +87,7 @@ fn request(random: &mut Random) -> Request {
             annotations: map(random),
             token_seconds: random.next(),
             auth_secret: random.one_in(2).then(|| token(random)),
+            isolation_required: random.one_in(2),
         }),
         2 => Request::Renew(Renew { made: tear_down(random), token_seconds: random.next() }),
         3 => Request::TearDown(tear_down(random)),
@@ -96,7 +97,7 @@ fn request(random: &mut Random) -> Request {
             dry_run: random.one_in(2),
             seconds: random.next(),
         }),
-        _ => Request::Check(wanted(random)),
+        _ => Request::Check(Check { namespace: wanted(random), isolation_required: random.one_in(2) }),
     }
 }
 

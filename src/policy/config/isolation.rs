@@ -1,0 +1,72 @@
+//! Whether a profile's jobs need the admission policy that keeps each to its own pods.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Namespace;
+
+/// Whether the isolation policy must be in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// A run is refused without it.
+    Required,
+    /// Nobody looks for it.
+    Optional,
+}
+
+/// Variables whose value is one person's: a namespace named by one of them is that person's alone.
+const PERSONAL: [&str; 3] = ["dssUserLogin", "login", "user"];
+
+impl Namespace {
+    /// Whether a run is refused when the isolation policy is not in force. By default wherever a namespace may be shared.
+    #[must_use]
+    pub fn isolation_required(&self) -> bool {
+        match self.isolation {
+            Some(isolation) => isolation == Isolation::Required,
+            None => !is_personal(&self.template),
+        }
+    }
+}
+
+/// Whether a template names the person. A variable's name ends where something stands that a name may not hold, such as
+/// a filter.
+fn is_personal(template: &str) -> bool {
+    template.split("${").skip(1).any(|rest| {
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
+        // `adminProperty:login` is a property that many may have.
+        !rest.get(end..).unwrap_or_default().starts_with(':')
+            && rest.get(..end).is_some_and(|name| PERSONAL.contains(&name))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn isolation_is_required_wherever_a_namespace_may_be_shared() {
+        for (template, required) in [
+            ("dss-ns-${dssUserLogin}", false),
+            ("${login}", false),
+            ("x-${user}-y", false),
+            ("${projectKey}-${login}", false),
+            ("${adminProperty:k8sNS}", true),
+            ("${adminProperty:login}", true),
+            ("${projectKey}", true),
+            ("${group}", true),
+            ("spark", true),
+            ("login", true),
+            ("user-${group}", true),
+            ("${users}", true),
+        ] {
+            let mut namespace =
+                Namespace { template: template.into(), create: false, policies: Vec::new(), isolation: None };
+            assert_eq!(namespace.isolation_required(), required, "{template}");
+            namespace.isolation = Some(Isolation::Optional);
+            assert!(!namespace.isolation_required(), "{template}");
+            namespace.isolation = Some(Isolation::Required);
+            assert!(namespace.isolation_required(), "{template}");
+        }
+    }
+}

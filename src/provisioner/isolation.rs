@@ -1,0 +1,212 @@
+//! Whether the isolation policy (packaging/kubernetes/isolation.yaml) is in force: by what it does, as with the fence.
+//!
+//! A run asks as its job: with the token that was just granted, one pod with `dryRun=All` that RBAC and Pod Security allow
+//! and the policy must refuse [69]. `check` has no job, and a throw-away account would be a write of a verb that makes
+//! nothing; so the policy also refuses one review that nobody needs, whoever asks.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use spark_submit_as::exit::ExitCode;
+use spark_submit_as::policy::names::JobId;
+use spark_submit_as::protocol::{EXECUTOR_ACCOUNT, JOB_LABEL};
+
+use crate::api::{Answer, Api};
+use crate::fault::Fault;
+use crate::objects;
+
+/// The policy's name, which its refusals carry.
+const POLICY: &str = "'spark-submit-as-isolation'";
+/// What the refusal of the probe is about: the namespace's annotation that does not name the audience.
+const RULE: &str = "spark-submit-as/token-audiences";
+/// Resource of the review that the policy refuses.
+const CANARY: &str = "ssa-isolation-probe";
+/// Most audiences of an API server that are asked about.
+const MAX_AUDIENCES: usize = 8;
+/// Looks at a new role binding until the authorizer knows it: it watches, and is some milliseconds behind.
+const TRIES: u32 = 8;
+/// What is told when it is not there.
+pub const MISSING: &str = "the isolation policy is not in force; apply packaging/kubernetes/isolation.yaml";
+
+/// Whether the policy refuses the canary. Asked with the provisioner's own credential; a review is not stored.
+///
+/// # Errors
+/// What a request can meet.
+pub async fn canary(api: &Api) -> Result<bool, Fault> {
+    let review = json!({
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": {"verb": "get", "resource": CANARY}},
+    });
+    let answer = api.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &review).await?;
+    if refused(&answer) {
+        return Ok(true);
+    }
+    answer.success("probe the isolation policy (create selfsubjectaccessreviews)").map(|_| false)
+}
+
+/// Sees that the policy holds this job. `api` has the job's own credential; `audiences` are the API server's own.
+///
+/// The pod is an executor in all but one thing: it asks for a token that the API server itself would take. So the probe also
+/// finds a namespace whose list of audiences names the API server's, which no policy can know.
+///
+/// # Errors
+/// [`ExitCode::IsolationMissing`] when such a pod would be allowed; [`ExitCode::ClusterRefused`] when something else
+/// refuses it, so that the question stays open; what a request can meet.
+pub async fn in_force(api: &Api, namespace: &str, job: &JobId, audiences: &[String]) -> Result<(), Fault> {
+    let path = format!("{}?dryRun=All", objects::collection("pods", namespace));
+    // An API server that does not tell its audiences puts them where none is named.
+    let unnamed = [String::new()];
+    let audiences = if audiences.is_empty() { &unnamed } else { audiences };
+    if audiences.len() > MAX_AUDIENCES {
+        let rule = format!("the API server has more than {MAX_AUDIENCES} audiences of its own");
+        return Err(Fault::new(ExitCode::ClusterRefused, rule));
+    }
+    for audience in audiences {
+        let answer = ask(api, &path, &probe(job, audience)).await?;
+        let message = answer.message();
+        if answer.status.is_success() {
+            return Err(Fault::new(
+                ExitCode::IsolationMissing,
+                format!(
+                    "{MISSING}. (A pod with a token for the API server would be allowed. If the policy is there: was it \
+                     applied a moment ago, does its binding leave out this namespace, or does the namespace's annotation \
+                     {RULE} name the API server's own audience {audience:?}?)"
+                ),
+            ));
+        }
+        if !refused(&answer) {
+            let rule = format!(
+                "whether the isolation policy is in force cannot be told: its probe, a pod of this job, is refused \
+                 otherwise ({}: {message})",
+                answer.status.as_u16()
+            );
+            return Err(Fault::new(ExitCode::ClusterRefused, rule));
+        }
+        if !message.contains(RULE) {
+            // Every executor would be refused for it, and Spark would wait for ever.
+            let rule = format!("the isolation policy refuses what every executor has in this cluster: {message}");
+            return Err(Fault::new(ExitCode::ClusterRefused, rule));
+        }
+    }
+    Ok(())
+}
+
+/// Asks until the API server knows token and binding, which it made itself a moment ago.
+async fn ask(api: &Api, path: &str, pod: &Value) -> Result<Answer, Fault> {
+    let mut pause = Duration::from_millis(20);
+    for _ in 1..TRIES {
+        let answer = api.post(path, pod).await?;
+        let unknown = answer.status == StatusCode::UNAUTHORIZED
+            || (answer.status == StatusCode::FORBIDDEN && answer.message().contains(" cannot create resource "));
+        if !unknown {
+            return Ok(answer);
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
+    api.post(path, pod).await
+}
+
+fn refused(answer: &Answer) -> bool {
+    [StatusCode::FORBIDDEN, StatusCode::UNPROCESSABLE_ENTITY].contains(&answer.status)
+        && answer.message().contains("ValidatingAdmissionPolicy")
+        && answer.message().contains(POLICY)
+}
+
+/// An executor that passes Pod Security `restricted`, but for one volume.
+fn probe(job: &JobId, audience: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": format!("spark-{job}-isolation-probe"), "labels": {JOB_LABEL: job.as_str()}},
+        "spec": {
+            "serviceAccountName": EXECUTOR_ACCOUNT,
+            "automountServiceAccountToken": false,
+            "restartPolicy": "Never",
+            "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{
+                "name": "probe",
+                "image": "spark-submit-as/isolation-probe",
+                "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+            }],
+            "volumes": [{
+                "name": "token",
+                "projected": {"sources": [{"serviceAccountToken": {"path": "token", "audience": audience}}]},
+            }],
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::standin::{JOB, in_time, session};
+
+    const PODS: (&str, &str) = ("POST", "/namespaces/team/pods");
+
+    fn refusal(rule: &str) -> (u16, Value) {
+        let message = format!(
+            "pods \"x\" is forbidden: ValidatingAdmissionPolicy 'spark-submit-as-isolation' with binding \
+             'spark-submit-as-isolation' denied request: {rule}"
+        );
+        (422, json!({"kind": "Status", "message": message}))
+    }
+
+    /// What comes of it when the API server answers so, and how many times it was asked.
+    fn asked(audiences: &[&str], answers: &[(u16, Value)]) -> (Option<(ExitCode, String)>, usize) {
+        let audiences: Vec<String> = audiences.iter().map(|audience| (*audience).to_owned()).collect();
+        in_time(async {
+            let (session, cluster, _supervisor) = session(&[]).await;
+            cluster.borrow_mut().answers = answers.to_vec();
+            let job = JobId::new(JOB).unwrap();
+            let result = in_force(session.api.as_ref().unwrap(), "team", &job, &audiences).await;
+            let cluster = cluster.borrow();
+            let probes: Vec<&(String, Value)> =
+                cluster.asked.iter().filter(|(line, _)| line.starts_with("POST")).collect();
+            for (line, _) in &probes {
+                assert_eq!(*line, format!("{} /api/v1{}?dryRun=All", PODS.0, PODS.1));
+            }
+            (result.err().map(|fault| (fault.code, fault.to_string())), probes.len())
+        })
+    }
+
+    #[test]
+    fn checklist_69_a_pod_that_only_the_policy_refuses_tells_whether_it_is_in_force() {
+        let held = || refusal("a projected token has an audience of the namespace's spark-submit-as/token-audiences");
+        let unknown = || (403, json!({"kind": "Status", "message": "User \"x\" cannot create resource \"pods\""}));
+        let (result, probes) = asked(&["api"], &[held()]);
+        assert_eq!((result, probes), (None, 1), "one request");
+        // Each of its audiences; none that is told; a binding that is not known yet.
+        assert_eq!(asked(&["api", "sts"], &[held(), held()]), (None, 2));
+        assert_eq!(asked(&[], &[held()]), (None, 1));
+        assert_eq!(asked(&["api"], &[unknown(), unknown(), held()]), (None, 3));
+
+        let allowed = || (201, json!({"kind": "Pod"}));
+        let (result, _) = asked(&["api"], &[allowed()]);
+        let (code, message) = result.unwrap();
+        assert_eq!(code, ExitCode::IsolationMissing);
+        assert!(message.contains("isolation.yaml"), "{message}");
+        let (result, _) = asked(&["api", "sts"], &[held(), allowed()]);
+        let (code, message) = result.unwrap();
+        assert_eq!(code, ExitCode::IsolationMissing);
+        assert!(message.contains("\"sts\""), "{message}");
+
+        // Refused for another reason: nothing is known, so nothing runs.
+        let other = |text: &str| (403, json!({"kind": "Status", "message": text}));
+        for (answer, words) in [
+            (other("pods \"x\" is forbidden: exceeded quota"), "cannot be told"),
+            (other("ValidatingAdmissionPolicy 'other' with binding 'other' denied request"), "cannot be told"),
+            (refusal("a pod has only a priority class"), "what every executor has"),
+        ] {
+            let (code, message) = asked(&["api"], &[answer]).0.unwrap();
+            assert_eq!(code, ExitCode::ClusterRefused);
+            assert!(message.contains(words), "{message}");
+        }
+        let never = vec![unknown(); 20];
+        let (result, probes) = asked(&["api"], &never);
+        assert_eq!(result.unwrap().0, ExitCode::ClusterRefused);
+        assert_eq!(probes, TRIES as usize);
+    }
+}
