@@ -2,7 +2,9 @@
 
 use http::StatusCode;
 use serde_json::{Value, json};
-use spark_submit_as::protocol::{Check, CheckLine, ClusterAccess, MANAGED_LABEL, NamespaceWanted, OWNER_ANNOTATION};
+use spark_submit_as::protocol::{
+    Check, CheckLine, ClusterAccess, MANAGED_LABEL, NamespaceWanted, OWNER_ANNOTATION,
+};
 
 use crate::api::Api;
 use crate::fault::Fault;
@@ -133,11 +135,17 @@ async fn must_not(api: &Api, right: &Right<'_>) -> Result<(bool, String), Fault>
 /// Whether the isolation policy is in force, told as a fault only where it is required.
 async fn isolation(api: &Api, required: bool) -> Result<(bool, String), Fault> {
     Ok(match (isolation::canary(api).await?, required) {
-        (true, _) => (true, "in force; each run of a profile that requires it looks again, as its job".to_owned()),
-        (false, true) => (false, format!("{}, and this profile requires it", isolation::MISSING)),
-        (false, false) => {
-            (true, format!("{}; optional for this profile: jobs in one namespace are not kept apart", isolation::MISSING))
+        (true, _) => {
+            (true, "in force; each run of a profile that requires it looks again, as its job".to_owned())
         }
+        (false, true) => (false, format!("{}, and this profile requires it", isolation::MISSING)),
+        (false, false) => (
+            true,
+            format!(
+                "{}; optional for this profile: jobs in one namespace are not kept apart",
+                isolation::MISSING
+            ),
+        ),
     })
 }
 

@@ -86,7 +86,8 @@ pub async fn in_force(api: &Api, namespace: &str, job: &JobId, audiences: &[Stri
         }
         if !message.contains(RULE) {
             // Every executor would be refused for it, and Spark would wait for ever.
-            let rule = format!("the isolation policy refuses what every executor has in this cluster: {message}");
+            let rule =
+                format!("the isolation policy refuses what every executor has in this cluster: {message}");
             return Err(Fault::new(ExitCode::ClusterRefused, rule));
         }
     }
@@ -99,7 +100,8 @@ async fn ask(api: &Api, path: &str, pod: &Value) -> Result<Answer, Fault> {
     for _ in 1..TRIES {
         let answer = api.post(path, pod).await?;
         let unknown = answer.status == StatusCode::UNAUTHORIZED
-            || (answer.status == StatusCode::FORBIDDEN && answer.message().contains(" cannot create resource "));
+            || (answer.status == StatusCode::FORBIDDEN
+                && answer.message().contains(" cannot create resource "));
         if !unknown {
             return Ok(answer);
         }
@@ -174,8 +176,11 @@ mod tests {
 
     #[test]
     fn checklist_69_a_pod_that_only_the_policy_refuses_tells_whether_it_is_in_force() {
-        let held = || refusal("a projected token has an audience of the namespace's spark-submit-as/token-audiences");
-        let unknown = || (403, json!({"kind": "Status", "message": "User \"x\" cannot create resource \"pods\""}));
+        let held = || {
+            refusal("a projected token has an audience of the namespace's spark-submit-as/token-audiences")
+        };
+        let unknown =
+            || (403, json!({"kind": "Status", "message": "User \"x\" cannot create resource \"pods\""}));
         let (result, probes) = asked(&["api"], &[held()]);
         assert_eq!((result, probes), (None, 1), "one request");
         // Each of its audiences; none that is told; a binding that is not known yet.
@@ -197,7 +202,10 @@ mod tests {
         let other = |text: &str| (403, json!({"kind": "Status", "message": text}));
         for (answer, words) in [
             (other("pods \"x\" is forbidden: exceeded quota"), "cannot be told"),
-            (other("ValidatingAdmissionPolicy 'other' with binding 'other' denied request"), "cannot be told"),
+            (
+                other("ValidatingAdmissionPolicy 'other' with binding 'other' denied request"),
+                "cannot be told",
+            ),
             (refusal("a pod has only a priority class"), "what every executor has"),
         ] {
             let (code, message) = asked(&["api"], &[answer]).0.unwrap();
