@@ -405,29 +405,45 @@ fn checklist_69_a_run_without_the_policy_is_refused_and_everything_is_taken_back
 #[ignore = "needs the test bed: make test"]
 fn checklist_69_check_sees_whether_the_policy_is_in_force() {
     let _lock = binding_lock();
-    let mut place = Place::new("exit 0");
-    let line = |place: &Place, profile: &str| {
-        let check = ended(&mut place.call(&["check", "--profile", profile]));
+    let mut place = Place::with_template("exit 0", "ssa-iso-c-${login}");
+    let login = unique("x");
+    let key = unique("ssa-test-unisolated");
+    place.configuration["namespace_policies"]["small"]["labels"] = json!({&key: "true"});
+    let line = |place: &Place| {
+        let check = ended(&mut place.call(&["check", "--profile", "per-user", "--user", &login]));
         let line = check.stdout.lines().find(|line| line.contains(", isolation:")).map(String::from);
         line.unwrap_or_else(|| panic!("{check:?}"))
     };
+    let require = |place: &mut Place, word: &str| {
+        place.configuration["profiles"]["per-user"]["namespace"]["isolation"] = json!(word);
+    };
     let in_force = |text: &str| text.starts_with("ok") && text.contains("in force; each run");
-    until("the policy is in force", || in_force(&line(&place, "per-team")));
-    assert!(in_force(&line(&place, "per-user")));
-    let reviews = json!({"excludeResourceRules": [{
-        "apiGroups": ["authorization.k8s.io"], "apiVersions": ["*"], "operations": ["CREATE"],
-        "resources": ["selfsubjectaccessreviews"]}]});
-    let without = ShippedBinding::but(&reviews);
-    until("the policy refuses the canary no more", || !in_force(&line(&place, "per-user")));
-    // A namespace of a person's own does not need it; one that is shared does.
-    let text = line(&place, "per-user");
-    assert!(text.starts_with("ok") && text.contains("not in force") && text.contains("optional"), "{text}");
-    let text = line(&place, "per-team");
-    assert!(text.starts_with("FAIL") && text.contains("isolation.yaml"), "{text}");
-    place.configuration["profiles"]["per-team"]["namespace"]["isolation"] = json!("optional");
-    assert!(line(&place, "per-team").starts_with("ok"));
-    drop(without);
-    until("the policy refuses the canary again", || in_force(&line(&place, "per-user")));
+    let selector =
+        json!({"namespaceSelector": {"matchExpressions": [{"key": key, "operator": "DoesNotExist"}]}});
+    let mut namespace = None;
+    // A namespace that is not there yet, and one that is.
+    for there in [false, true] {
+        if there {
+            let labels = json!({"spark-submit-as/managed": "true", &key: "true"});
+            namespace = Some(TestNamespace::named(&format!("ssa-iso-c-{login}"), labels, owner(&login)));
+        }
+        require(&mut place, "required");
+        until("the policy is in force", || in_force(&line(&place)));
+        let without = ShippedBinding::but(&selector);
+        until("the policy refuses the canary no more", || !in_force(&line(&place)));
+        let text = line(&place);
+        assert!(text.starts_with("FAIL") && text.contains("isolation.yaml"), "{text}");
+        require(&mut place, "optional");
+        let text = line(&place);
+        assert!(
+            text.starts_with("ok") && text.contains("not in force") && text.contains("optional"),
+            "{text}"
+        );
+        drop(without);
+        until("the policy refuses the canary again", || in_force(&line(&place)));
+    }
+    let made = kubectl(&["get", "serviceaccounts", "-n", &namespace.unwrap().0, "-o", "name"]);
+    assert!(!made.contains("ssa-job"), "check has made {made}");
 }
 
 #[test]

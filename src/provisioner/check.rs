@@ -47,7 +47,7 @@ pub async fn check(api: &Api, access: &ClusterAccess, wanted: &Check) -> Vec<Che
     for escape in escapes(namespace) {
         lines.push(told(escape.what, escaped(api, &escape).await));
     }
-    lines.push(told("isolation", isolation(api, wanted.isolation_required).await));
+    lines.push(told("isolation", isolation(api, wanted).await));
     lines.push(told("namespace", state(api, namespace).await));
     lines
 }
@@ -132,20 +132,18 @@ async fn must_not(api: &Api, right: &Right<'_>) -> Result<(bool, String), Fault>
     })
 }
 
-/// Whether the isolation policy is in force, told as a fault only where it is required.
-async fn isolation(api: &Api, required: bool) -> Result<(bool, String), Fault> {
-    Ok(match (isolation::canary(api).await?, required) {
-        (true, _) => {
-            (true, "in force; each run of a profile that requires it looks again, as its job".to_owned())
+/// Whether the isolation policy is in force; a failure only where it is required.
+async fn isolation(api: &Api, wanted: &Check) -> Result<(bool, String), Fault> {
+    let missing = isolation::MISSING;
+    Ok(match (isolation::canary(api, &wanted.namespace).await?, wanted.isolation_required) {
+        (Some(true), _) => {
+            (true, "in force; each run that requires it looks again, with its own token".to_owned())
         }
-        (false, true) => (false, format!("{}, and this profile requires it", isolation::MISSING)),
-        (false, false) => (
-            true,
-            format!(
-                "{}; optional for this profile: jobs in one namespace are not kept apart",
-                isolation::MISSING
-            ),
-        ),
+        (Some(false), true) => (false, format!("{missing}, and this profile requires it")),
+        (Some(false), false) => {
+            (true, format!("{missing}; optional for this profile: jobs in one namespace are not kept apart"))
+        }
+        (None, _) => (true, "not looked at: the namespace does not exist".to_owned()),
     })
 }
 

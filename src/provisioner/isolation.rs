@@ -2,7 +2,7 @@
 //!
 //! A run asks as its job: with the token that was just granted, one pod with `dryRun=All` that RBAC and Pod Security allow
 //! and the policy must refuse [69]. `check` has no job, and a throw-away account would be a write of a verb that makes
-//! nothing; so the policy also refuses one review that nobody needs, whoever asks.
+//! nothing; so the policy also refuses one name that nobody needs, whoever asks.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use spark_submit_as::exit::ExitCode;
 use spark_submit_as::policy::names::JobId;
-use spark_submit_as::protocol::{EXECUTOR_ACCOUNT, JOB_LABEL};
+use spark_submit_as::protocol::{EXECUTOR_ACCOUNT, JOB_LABEL, NamespaceWanted};
 
 use crate::api::{Answer, Api};
 use crate::fault::Fault;
@@ -20,8 +20,8 @@ use crate::objects;
 const POLICY: &str = "'spark-submit-as-isolation'";
 /// What the refusal of the probe is about: the namespace's annotation that does not name the audience.
 const RULE: &str = "spark-submit-as/token-audiences";
-/// Resource of the review that the policy refuses.
-const CANARY: &str = "ssa-isolation-probe";
+/// Name of the account, and of the namespace, that the policy refuses whoever asks.
+const CANARY: &str = "ssa-job-isolation-probe";
 /// Most audiences of an API server that are asked about.
 const MAX_AUDIENCES: usize = 8;
 /// Looks at a new role binding until the authorizer knows it: it watches, and is some milliseconds behind.
@@ -29,21 +29,29 @@ const TRIES: u32 = 8;
 /// What is told when it is not there.
 pub const MISSING: &str = "the isolation policy is not in force; apply packaging/kubernetes/isolation.yaml";
 
-/// Whether the policy refuses the canary. Asked with the provisioner's own credential; a review is not stored.
+/// Whether the policy refuses the canary, an account that is not made (`dryRun=All`); asked with the provisioner's own
+/// credential. In a namespace that is not there yet it is the namespace. None when neither can be asked.
 ///
 /// # Errors
 /// What a request can meet.
-pub async fn canary(api: &Api) -> Result<bool, Fault> {
-    let review = json!({
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": {"verb": "get", "resource": CANARY}},
-    });
-    let answer = api.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &review).await?;
-    if refused(&answer) {
-        return Ok(true);
+pub async fn canary(api: &Api, wanted: &NamespaceWanted) -> Result<Option<bool>, Fault> {
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": CANARY}});
+    let path = objects::collection("serviceaccounts", wanted.name.as_str());
+    let mut answer = api.post(&format!("{path}?dryRun=All"), &account).await?;
+    if answer.status == StatusCode::NOT_FOUND {
+        if !wanted.create {
+            return Ok(None);
+        }
+        let mut namespace = objects::namespace(wanted);
+        if let Some(name) = namespace.pointer_mut("/metadata/name") {
+            *name = CANARY.into();
+        }
+        answer = api.post("/api/v1/namespaces?dryRun=All", &namespace).await?;
     }
-    answer.success("probe the isolation policy (create selfsubjectaccessreviews)").map(|_| false)
+    if refused(&answer) {
+        return Ok(Some(true));
+    }
+    answer.success("probe the isolation policy").map(|_| Some(false))
 }
 
 /// Sees that the policy holds this job. `api` has the job's own credential; `audiences` are the API server's own.
