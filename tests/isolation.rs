@@ -378,6 +378,19 @@ fn checklist_69_a_run_without_the_policy_is_refused_and_everything_is_taken_back
     let asked: Vec<String> = asked.map(|line| line["requestURI"].as_str().unwrap().to_owned()).collect();
     assert_eq!(asked, [format!("/api/v1/namespaces/{}/pods?dryRun=All", namespace.0)]);
 
+    // What refuses the probe before the policy sees it does not end the run, and is told.
+    let limits = TestObject::applied(&json!({
+        "apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "least", "namespace": namespace.0},
+        "spec": {"limits": [{"type": "Pod", "min": {"memory": "1Mi"}}]}}));
+    let mut limited = ended(&mut place.run(&login));
+    until("the limits are known", || {
+        limited = ended(&mut place.run(&login));
+        limited.stderr.contains("cannot be told")
+    });
+    assert_eq!(limited.code(), 3, "{limited:?}");
+    assert!(limited.stderr.contains("the isolation policy is in force"), "{limited:?}");
+    drop(limits);
+
     let selector =
         json!({"namespaceSelector": {"matchExpressions": [{"key": key, "operator": "DoesNotExist"}]}});
     let without = ShippedBinding::but(&selector);

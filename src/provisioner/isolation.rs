@@ -13,7 +13,7 @@ use spark_submit_as::policy::names::JobId;
 use spark_submit_as::protocol::{EXECUTOR_ACCOUNT, JOB_LABEL, NamespaceWanted};
 
 use crate::api::{Answer, Api};
-use crate::fault::Fault;
+use crate::fault::{Fault, bounded};
 use crate::objects;
 
 /// The policy's name, which its refusals carry.
@@ -59,11 +59,20 @@ pub async fn canary(api: &Api, wanted: &NamespaceWanted) -> Result<Option<bool>,
 /// The pod is an executor in all but one thing: it asks for a token that the API server itself would take. So the probe also
 /// finds a namespace whose list of audiences names the API server's, which no policy can know.
 ///
+/// A LimitRange or another plug-in may refuse the pod before the policy sees it. Then the canary answers for the policy, with
+/// the provisioner's `own` credential, and a warning says what stays open.
+///
 /// # Errors
-/// [`ExitCode::IsolationMissing`] when such a pod would be allowed; [`ExitCode::ClusterRefused`] when something else
-/// refuses it, so that the question stays open; what a request can meet.
-pub async fn in_force(api: &Api, namespace: &str, job: &JobId, audiences: &[String]) -> Result<(), Fault> {
-    let path = format!("{}?dryRun=All", objects::collection("pods", namespace));
+/// [`ExitCode::IsolationMissing`] when such a pod would be allowed; [`ExitCode::ClusterRefused`] when every executor would
+/// be refused; what a request can meet.
+pub async fn in_force(
+    api: &Api,
+    own: &Api,
+    wanted: &NamespaceWanted,
+    job: &JobId,
+    audiences: &[String],
+) -> Result<Option<String>, Fault> {
+    let path = format!("{}?dryRun=All", objects::collection("pods", wanted.name.as_str()));
     // An API server that does not tell its audiences puts them where none is named.
     let unnamed = [String::new()];
     let audiences = if audiences.is_empty() { &unnamed } else { audiences };
@@ -85,12 +94,15 @@ pub async fn in_force(api: &Api, namespace: &str, job: &JobId, audiences: &[Stri
             ));
         }
         if !refused(&answer) {
-            let rule = format!(
-                "whether the isolation policy is in force cannot be told: its probe, a pod of this job, is refused \
-                 otherwise ({}: {message})",
-                answer.status.as_u16()
-            );
-            return Err(Fault::new(ExitCode::ClusterRefused, rule));
+            let status = answer.status.as_u16();
+            let otherwise =
+                format!("the probe, a pod of this job, is refused otherwise ({status}: {message})");
+            if canary(own, wanted).await? == Some(true) {
+                let open =
+                    "the isolation policy is in force, but whether it refuses tokens for the API server";
+                return Ok(Some(bounded(&format!("{open} cannot be told: {otherwise}"))));
+            }
+            return Err(Fault::new(ExitCode::IsolationMissing, format!("{MISSING}. ({otherwise})")));
         }
         if !message.contains(RULE) {
             // Every executor would be refused for it, and Spark would wait for ever.
@@ -99,7 +111,7 @@ pub async fn in_force(api: &Api, namespace: &str, job: &JobId, audiences: &[Stri
             return Err(Fault::new(ExitCode::ClusterRefused, rule));
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Asks until the API server knows token and binding, which it made itself a moment ago.
@@ -152,9 +164,7 @@ fn probe(job: &JobId, audience: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::standin::{JOB, in_time, session};
-
-    const PODS: (&str, &str) = ("POST", "/namespaces/team/pods");
+    use crate::standin::{JOB, in_time, namespace, session};
 
     fn refusal(rule: &str) -> (u16, Value) {
         let message = format!(
@@ -164,21 +174,24 @@ mod tests {
         (422, json!({"kind": "Status", "message": message}))
     }
 
-    /// What comes of it when the API server answers so, and how many times it was asked.
-    fn asked(audiences: &[&str], answers: &[(u16, Value)]) -> (Option<(ExitCode, String)>, usize) {
+    type Outcome = Result<Option<String>, (ExitCode, String)>;
+
+    /// What comes of it when the API server answers so, and how many pods it was asked for.
+    fn asked(audiences: &[&str], answers: &[(u16, Value)], canary: Option<(u16, Value)>) -> (Outcome, usize) {
         let audiences: Vec<String> = audiences.iter().map(|audience| (*audience).to_owned()).collect();
         in_time(async {
             let (session, cluster, _supervisor) = session(&[]).await;
             cluster.borrow_mut().answers = answers.to_vec();
+            cluster.borrow_mut().canary = canary;
+            let api = session.api.as_ref().unwrap();
+            let wanted = serde_json::from_value(namespace()).unwrap();
             let job = JobId::new(JOB).unwrap();
-            let result = in_force(session.api.as_ref().unwrap(), "team", &job, &audiences).await;
+            let result = in_force(api, api, &wanted, &job, &audiences).await;
             let cluster = cluster.borrow();
-            let probes: Vec<&(String, Value)> =
-                cluster.asked.iter().filter(|(line, _)| line.starts_with("POST")).collect();
-            for (line, _) in &probes {
-                assert_eq!(*line, format!("{} /api/v1{}?dryRun=All", PODS.0, PODS.1));
-            }
-            (result.err().map(|fault| (fault.code, fault.to_string())), probes.len())
+            let probe = "POST /api/v1/namespaces/team/pods?dryRun=All";
+            let probes = cluster.asked.iter().filter(|(line, _)| line == probe).count();
+            assert!(cluster.asked.iter().all(|(line, _)| line.ends_with("?dryRun=All")), "nothing is made");
+            (result.map_err(|fault| (fault.code, fault.to_string())), probes)
         })
     }
 
@@ -189,40 +202,40 @@ mod tests {
         };
         let unknown =
             || (403, json!({"kind": "Status", "message": "User \"x\" cannot create resource \"pods\""}));
-        let (result, probes) = asked(&["api"], &[held()]);
-        assert_eq!((result, probes), (None, 1), "one request");
+        assert_eq!(asked(&["api"], &[held()], None), (Ok(None), 1), "one request");
         // Each of its audiences; none that is told; a binding that is not known yet.
-        assert_eq!(asked(&["api", "sts"], &[held(), held()]), (None, 2));
-        assert_eq!(asked(&[], &[held()]), (None, 1));
-        assert_eq!(asked(&["api"], &[unknown(), unknown(), held()]), (None, 3));
+        assert_eq!(asked(&["api", "sts"], &[held(), held()], None), (Ok(None), 2));
+        assert_eq!(asked(&[], &[held()], None), (Ok(None), 1));
+        assert_eq!(asked(&["api"], &[unknown(), unknown(), held()], None), (Ok(None), 3));
 
         let allowed = || (201, json!({"kind": "Pod"}));
-        let (result, _) = asked(&["api"], &[allowed()]);
-        let (code, message) = result.unwrap();
+        let (code, message) = asked(&["api"], &[allowed()], None).0.unwrap_err();
         assert_eq!(code, ExitCode::IsolationMissing);
         assert!(message.contains("isolation.yaml"), "{message}");
-        let (result, _) = asked(&["api", "sts"], &[held(), allowed()]);
-        let (code, message) = result.unwrap();
+        let (code, message) = asked(&["api", "sts"], &[held(), allowed()], None).0.unwrap_err();
         assert_eq!(code, ExitCode::IsolationMissing);
         assert!(message.contains("\"sts\""), "{message}");
+        let (code, message) =
+            asked(&["api"], &[refusal("a pod has only a priority class")], None).0.unwrap_err();
+        assert_eq!(code, ExitCode::ClusterRefused);
+        assert!(message.contains("what every executor has"), "{message}");
+    }
 
-        // Refused for another reason: nothing is known, so nothing runs.
+    #[test]
+    fn checklist_69_a_probe_that_something_else_refuses_proves_nothing() {
         let other = |text: &str| (403, json!({"kind": "Status", "message": text}));
-        for (answer, words) in [
-            (other("pods \"x\" is forbidden: exceeded quota"), "cannot be told"),
-            (
-                other("ValidatingAdmissionPolicy 'other' with binding 'other' denied request"),
-                "cannot be told",
-            ),
-            (refusal("a pod has only a priority class"), "what every executor has"),
-        ] {
-            let (code, message) = asked(&["api"], &[answer]).0.unwrap();
-            assert_eq!(code, ExitCode::ClusterRefused);
-            assert!(message.contains(words), "{message}");
+        let limits = || other("pods \"x\" is forbidden: minimum memory usage per Pod is 1Gi");
+        let foreign = || other("ValidatingAdmissionPolicy 'other' with binding 'other' denied request");
+        for answer in [limits(), foreign()] {
+            let (code, _) = asked(&["api"], &[answer.clone()], None).0.unwrap_err();
+            assert_eq!(code, ExitCode::IsolationMissing);
+            let warning = asked(&["api"], &[answer], Some(refusal("canary"))).0.unwrap().unwrap();
+            assert!(warning.contains("cannot be told"), "{warning}");
         }
-        let never = vec![unknown(); 20];
-        let (result, probes) = asked(&["api"], &never);
-        assert_eq!(result.unwrap().0, ExitCode::ClusterRefused);
+        // A job without rights: it is asked a few times, and that is not the policy's refusal either.
+        let never = other("User \"x\" cannot create resource \"pods\"");
+        let (result, probes) = asked(&["api"], &vec![never; 20], None);
+        assert_eq!(result.unwrap_err().0, ExitCode::IsolationMissing);
         assert_eq!(probes, TRIES as usize);
     }
 }

@@ -81,7 +81,9 @@ pub async fn provision(
     }
     if wanted.isolation_required {
         let job = credential.client_of_job(access, &granted.token.0)?;
-        isolation::in_force(&job, namespace, &wanted.job, &granted.audiences).await?;
+        let warning =
+            isolation::in_force(&job, api, &wanted.namespace, &wanted.job, &granted.audiences).await?;
+        warnings.extend(warning);
     }
     Ok(Reply::Provisioned {
         server: credential.server.clone(),
