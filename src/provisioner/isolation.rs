@@ -227,7 +227,7 @@ mod tests {
         let limits = || other("pods \"x\" is forbidden: minimum memory usage per Pod is 1Gi");
         let foreign = || other("ValidatingAdmissionPolicy 'other' with binding 'other' denied request");
         for answer in [limits(), foreign()] {
-            let (code, _) = asked(&["api"], &[answer.clone()], None).0.unwrap_err();
+            let (code, _) = asked(&["api"], std::slice::from_ref(&answer), None).0.unwrap_err();
             assert_eq!(code, ExitCode::IsolationMissing);
             let warning = asked(&["api"], &[answer], Some(refusal("canary"))).0.unwrap().unwrap();
             assert!(warning.contains("cannot be told"), "{warning}");
