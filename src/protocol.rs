@@ -147,6 +147,9 @@ pub struct Provision {
     /// Seconds that a new quota may take until it is enforced.
     #[serde(default)]
     pub quota_seconds: u64,
+    /// Whether the job is refused when the isolation policy is not in force for its account.
+    #[serde(default)]
+    pub isolation_required: bool,
 }
 
 /// Take back what a job had.
@@ -186,6 +189,15 @@ pub struct ReapOverdue {
     pub seconds: u64,
 }
 
+/// Look at what a run would need.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// The namespace of such a run.
+    pub namespace: NamespaceWanted,
+    /// As in [`Provision`].
+    pub isolation_required: bool,
+}
+
 /// One overdue job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overdue {
@@ -216,7 +228,7 @@ pub enum Request {
     /// Answered by [`Reply::Overdue`] for each overdue job, then [`Reply::OverdueDone`] or [`Reply::Failed`].
     ReapOverdue(ReapOverdue),
     /// May the provisioner do what it must, in this namespace? [`Reply::Checked`] or [`Reply::Failed`].
-    Check(NamespaceWanted),
+    Check(Check),
     /// Managed namespaces: [`Reply::Namespace`] for each, then [`Reply::NamespacesDone`] or [`Reply::Failed`].
     ListNamespaces,
     /// [`Reply::Inside`] or [`Reply::Failed`].
@@ -362,7 +374,7 @@ pub enum Reply {
     Pruned(Pruned),
     /// The request failed; what it had made is removed already unless `left` says otherwise.
     Failed {
-        /// One of the cluster's codes (214..=220).
+        /// One of the cluster's codes (214..=220, 230).
         code: ExitCode,
         /// What, which rule, what to do. No token, no source text of the kubeconfig.
         message: String,

@@ -15,6 +15,7 @@ mod driver;
 pub mod duration;
 mod environment;
 mod explain;
+mod isolation;
 mod namespaces;
 mod parse;
 mod place;
@@ -27,6 +28,7 @@ mod tests;
 
 pub use callers::{AccountEntry, CallerEntry, GroupEntry, Listed, MayRunAs, Own};
 pub use driver::{Driver, Limits};
+pub use isolation::Isolation;
 pub use namespaces::Namespaces;
 pub(crate) use parse::Reader;
 pub use parse::{ConfigError, MAX_TEXT, parse};
@@ -242,6 +244,10 @@ pub struct Namespace {
     /// Give each login a namespace of its own although several logins have one UNIX account, and so one another's jobs.
     #[serde(default)]
     pub accept_shared_account: bool,
+    /// Whether the admission policy must be in force that keeps a job's account to its own pods. When absent: required,
+    /// unless the template names the person (`${dssUserLogin}`, `${login}` or `${user}`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
 }
 
 /// How a job's driver authenticates to the cluster.

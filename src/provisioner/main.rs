@@ -16,6 +16,7 @@ mod fault;
 mod faults;
 mod fence;
 mod files;
+mod isolation;
 mod join;
 mod login;
 mod namespace;
@@ -156,9 +157,9 @@ impl Session {
                 Ok(Reply::TornDown { pods, failures, answered: api.heard_since(began) })
             }
             Request::ReapOverdue(wanted) => overdue::reap(&self.api().await?, &wanted, &mut self.wire).await,
-            Request::Check(namespace) => {
+            Request::Check(wanted) => {
                 let api = self.api().await?;
-                Ok(Reply::Checked { lines: check::check(&api, &self.access, &namespace).await })
+                Ok(Reply::Checked { lines: check::check(&api, &self.access, &wanted).await })
             }
             Request::ListNamespaces => {
                 administer::list(&self.api().await?, &self.credential.server, &mut self.wire).await

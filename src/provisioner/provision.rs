@@ -16,7 +16,7 @@ use crate::join::both;
 use crate::namespace::Ensured;
 use crate::objects;
 use crate::wire::Wire;
-use crate::{address, executors, expiry, fence, namespace, network, policies, token, volume};
+use crate::{address, executors, expiry, fence, isolation, namespace, network, policies, token, volume};
 
 /// Makes everything. `made` says from the first request on that may have made something what is to be taken back.
 pub async fn provision(
@@ -129,6 +129,12 @@ pub async fn provision(
     let granted = token::request(api, &account, wanted.token_seconds).await?.ok_or_else(gone)?;
     if covered.is_none_or(|end| granted.expires_at > end) {
         expiry::postpone(api, &account, granted.expires_at).await?.ok_or_else(gone)?;
+    }
+    if wanted.isolation_required {
+        let job = credential.client_of_job(access, &granted.token.0)?;
+        let warning =
+            isolation::in_force(&job, api, &wanted.namespace, &wanted.job, &granted.audiences).await?;
+        warnings.extend(warning);
     }
     Ok(Reply::Provisioned {
         server: credential.server.clone(),

@@ -72,6 +72,10 @@ pub struct Cluster {
     pub lists: Vec<(u16, Value)>,
     /// Whether there is a controller that enforces quotas.
     pub quotas_work: bool,
+    /// What creates of pods are answered with, one for each request.
+    pub answers: Vec<(u16, Value)>,
+    /// What the create of an account that is not made is answered with, if it is not granted.
+    pub canary: Option<(u16, Value)>,
     /// Most accounts in a page, whatever is asked for.
     pub page: usize,
 }
@@ -119,6 +123,10 @@ impl Cluster {
                     refused(404, "no such account")
                 }
             }
+            "POST" if query == "dryRun=All" && path.ends_with("/serviceaccounts") => {
+                self.canary.clone().unwrap_or((201, json!({"kind": "ServiceAccount"})))
+            }
+            "POST" if path.ends_with("/pods") && !self.answers.is_empty() => self.answers.remove(0),
             "POST" => {
                 let mut object = body.clone();
                 let path = format!("{path}/{}", object["metadata"]["name"].as_str().unwrap());

@@ -16,7 +16,7 @@ use crate::policy::config::{Cluster, Config, Profile, Program};
 use crate::policy::identity::Authority;
 use crate::policy::names::NamespaceName;
 use crate::policy::wanted;
-use crate::protocol::{CheckLine, ISOLATED, LIMITS, NamespaceWanted, QUOTA, Reply, Request};
+use crate::protocol::{Check, CheckLine, ISOLATED, LIMITS, NamespaceWanted, QUOTA, Reply, Request};
 use crate::sys::host;
 
 /// Oldest sudo: 1.9.5 fixed CVE-2021-3156.
@@ -58,6 +58,7 @@ pub fn decision(plan: &plan::Plan, json: bool) -> Result<String, Failure> {
         "namespace_owner": plan.namespace.owner,
         "namespace_create": plan.namespace.create,
         "namespace_policies": plan.namespace.policies,
+        "isolation_required": plan.isolation_required(),
         "objects": objects,
         "program": plan.program.display().to_string(),
         "command": plan.shown_arguments(),
@@ -76,6 +77,7 @@ pub fn decision(plan: &plan::Plan, json: bool) -> Result<String, Failure> {
     let how = if plan.namespace.create { "created when missing" } else { "must exist" };
     lines.push(format!("namespace    {} ({how}), owner {}", plan.namespace.name, plan.namespace.owner));
     lines.extend(kept.iter().map(|what| format!("policies     {what}")));
+    lines.push(format!("isolation    {}", if plan.isolation_required() { "required" } else { "optional" }));
     lines.extend(objects.iter().map(|object| format!("object       {object}")));
     lines.push(format!("command      {}", plan.shown_arguments().join(" ")));
     Ok(lines.join("\n"))
@@ -209,7 +211,8 @@ fn profile_lines(
             if user.is_some() {
                 lines.push(line(what("login"), Ok(format!("namespace {}", namespace.name))));
             }
-            match ask_cluster(config, cluster, provisioner, namespace) {
+            let wanted = Check { namespace, isolation_required: profile.namespace.isolation_required() };
+            match ask_cluster(config, cluster, provisioner, wanted) {
                 Ok(told) => {
                     lines.extend(told.into_iter().map(|told| CheckLine { what: what(&told.what), ..told }))
                 }
@@ -260,11 +263,11 @@ fn ask_cluster(
     config: &Config,
     cluster: &Cluster,
     provisioner: &Record,
-    namespace: NamespaceWanted,
+    wanted: Check,
 ) -> Result<Vec<CheckLine>, Failure> {
     let mut events = Events::new()?;
     let mut session = Session::new(config, cluster, provisioner);
-    session.ask(&mut events, &Request::Check(namespace), config.timeouts.provision, |reply| match reply {
+    session.ask(&mut events, &Request::Check(wanted), config.timeouts.provision, |reply| match reply {
         Reply::Checked { lines } => Some(lines),
         _ => None,
     })

@@ -371,6 +371,12 @@ impl Plan {
         self.profile.credentials.token_ttl.as_secs()
     }
 
+    /// Whether the run is refused without the isolation policy.
+    #[must_use]
+    pub fn isolation_required(&self) -> bool {
+        self.profile.namespace.isolation_required()
+    }
+
     /// What the provisioner is asked for, for a driver with these ports.
     ///
     /// # Errors
@@ -393,6 +399,7 @@ impl Plan {
             network: self.network(ports),
             volume: self.claim.clone(),
             quota_seconds: self.timeouts.provision.as_secs() * 3 / 4,
+            isolation_required: self.isolation_required(),
         })
     }
 

@@ -443,7 +443,7 @@ fn caller_gone() -> Failure {
 /// The provisioner's word, kept inside what it may say.
 pub(super) fn from_cluster(code: ExitCode, message: &str) -> Failure {
     let code = match code.number() {
-        214..=220 => code,
+        214..=220 | 230 => code,
         _ => ExitCode::Provisioner,
     };
     Failure::new(code, message.chars().take(1024).collect::<String>())

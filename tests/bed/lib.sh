@@ -154,7 +154,7 @@ bed_up() {
   install -m 0440 "$BED_ETC/sudoers.d/spark-submit-as" "$BED_SUDOERS"
   visudo -cqf "$BED_SUDOERS" || die "the sudoers file is refused by visudo"
   local manifest
-  for manifest in driver-role provisioner fence team-namespace; do
+  for manifest in driver-role provisioner fence isolation team-namespace; do
     kubectl apply -f "$BED_TOP/packaging/kubernetes/$manifest.yaml" > /dev/null
   done
   provisioner_kubeconfig

@@ -102,6 +102,7 @@ fn request(random: &mut Random) -> Request {
             network: random.one_in(2).then(|| JobNetwork { driver_host: maybe(random), ports: Some((1, 2)) }),
             volume: None,
             quota_seconds: random.next(),
+            isolation_required: random.one_in(2),
         })),
         2 => Request::Renew(Renew { made: tear_down(random), token_seconds: random.next() }),
         3 => Request::TearDown(tear_down(random)),
@@ -111,7 +112,7 @@ fn request(random: &mut Random) -> Request {
             dry_run: random.one_in(2),
             seconds: random.next(),
         }),
-        5 => Request::Check(wanted(random)),
+        5 => Request::Check(Check { namespace: wanted(random), isolation_required: random.one_in(2) }),
         6 => Request::ListNamespaces,
         7 => Request::LookInto(LookInto { name: namespace(random), contents: random.one_in(2) }),
         8 => Request::Adopt(Adopt {
