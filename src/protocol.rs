@@ -16,6 +16,10 @@ use crate::policy::config::{Cluster, Timeouts};
 use crate::policy::names::{JobId, NamespaceName};
 use crate::policy::token::Token;
 
+mod executors;
+
+pub use executors::{Executors, Explain, Explained, Finding, MAX_FINDINGS, MAX_LINE, MAX_LINES, Trouble};
+
 /// Largest frame in bytes. A certificate bundle is the largest thing carried.
 pub const MAX_FRAME: usize = 256 * 1024;
 /// Descriptor of the socket in the provisioner.
@@ -183,6 +187,10 @@ pub enum Request {
     ReapOverdue(ReapOverdue),
     /// May the provisioner do what it must, in this namespace? [`Reply::Checked`] or [`Reply::Failed`].
     Check(NamespaceWanted),
+    /// Why does no executor of a job run? [`Reply::Explained`] or [`Reply::Failed`].
+    Explain(Explain),
+    /// Which executors have failed so far? [`Reply::Failures`], from what was seen already: the cluster is not asked.
+    Failures,
 }
 
 /// The kinds of object that the provisioner makes.
@@ -281,6 +289,13 @@ pub enum Reply {
     Checked {
         /// In the order they were made.
         lines: Vec<CheckLine>,
+    },
+    /// Answer to [`Request::Explain`].
+    Explained(Explained),
+    /// Answer to [`Request::Failures`].
+    Failures {
+        /// The latest last.
+        findings: Vec<Finding>,
     },
     /// The request failed; what it had made is removed already unless `left` says otherwise.
     Failed {

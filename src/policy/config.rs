@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod duration;
 mod environment;
+mod executors;
 mod explain;
 mod parse;
 mod place;
@@ -19,6 +20,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+pub use executors::Executors;
 pub(crate) use parse::Reader;
 pub use parse::{ConfigError, MAX_TEXT, parse};
 
@@ -163,6 +165,9 @@ pub struct Profile {
     /// The job's environment.
     #[serde(default)]
     pub environment: Environment,
+    /// What is done about a job whose executors do not run.
+    #[serde(default)]
+    pub executors: Executors,
 }
 
 /// A program of Spark's `bin` directory.

@@ -12,7 +12,7 @@ use crate::credential::Credential;
 use crate::fault::Fault;
 use crate::objects;
 use crate::wire::Wire;
-use crate::{address, expiry, fence, namespace, token};
+use crate::{address, expiry, fault, fence, namespace, token};
 
 /// Makes everything. `made` says from the first request on that may have made something what is to be taken back.
 pub async fn provision(
@@ -68,6 +68,9 @@ pub async fn provision(
     go_on(wire)?;
 
     if let Some(secret) = &wanted.auth_secret {
+        // An executor has it in its environment, and may write that into its log.
+        fault::hide(secret.0.expose());
+        fault::hide(&objects::encoded(secret.0.expose()));
         let object = objects::secret(wanted, secret.0.expose(), &account_uid);
         let uid = create(api, "secrets", namespace, &object).await?;
         created(wire, Kind::Secret, &name, &uid).await?;

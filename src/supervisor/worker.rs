@@ -12,6 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::sys::wait::WaitStatus;
+use zeroize::Zeroizing;
 
 use super::lookup::Record;
 use super::{Failure, paths};
@@ -38,6 +39,8 @@ enum Awaits {
     TornDown,
     OverdueDone,
     Checked,
+    Explained,
+    Failures,
 }
 
 /// A running provisioner.
@@ -88,6 +91,12 @@ impl Worker {
         self.awaits == Awaits::Nothing
     }
 
+    /// Whether it looks at the job's executors, which any other request ends.
+    #[must_use]
+    pub fn is_explaining(&self) -> bool {
+        self.awaits == Awaits::Explained
+    }
+
     /// Takes note of a status that was reaped elsewhere.
     pub fn note(&mut self, status: WaitStatus) {
         self.child.note(status);
@@ -105,12 +114,15 @@ impl Worker {
             Request::TearDown(_) => Awaits::TornDown,
             Request::ReapOverdue(_) => Awaits::OverdueDone,
             Request::Check(_) => Awaits::Checked,
+            Request::Explain(_) => Awaits::Explained,
+            Request::Failures => Awaits::Failures,
         };
         self.on_the_way = match self.awaits {
             Awaits::OverdueDone => MAX_OVERDUE,
             _ => MAX_ON_THE_WAY,
         };
         let frame = protocol::encode(request).map_err(Failure::of(ExitCode::Internal))?;
+        let frame = Zeroizing::new(frame); // a token may be in it
         let deadline = Instant::now() + PATIENCE;
         let mut rest = frame.as_slice();
         while !rest.is_empty() {
@@ -176,9 +188,12 @@ impl Worker {
                 Reply::Created { .. }
                 | Reply::Provisioned { .. }
                 | Reply::Renewed { .. }
-                | Reply::AccountGone,
+                | Reply::AccountGone
+                | Reply::Explained(_)
+                | Reply::Failures { .. },
                 Awaits::TornDown,
             ) => true,
+            (Reply::Explained(_), Awaits::Failures) => true,
             _ => false,
         };
         if on_the_way {
@@ -193,12 +208,19 @@ impl Worker {
             | (Reply::Renewed { .. } | Reply::AccountGone, Awaits::Renewed)
             | (Reply::OverdueDone { .. }, Awaits::OverdueDone)
             | (Reply::TornDown { .. }, Awaits::TornDown)
-            | (Reply::Checked { .. }, Awaits::Checked) => true,
+            | (Reply::Checked { .. }, Awaits::Checked)
+            | (Reply::Explained(_), Awaits::Explained)
+            | (Reply::Failures { .. }, Awaits::Failures) => true,
             (Reply::Failed { .. }, awaits) => awaits != Awaits::Nothing,
             _ => false,
         };
         self.awaits = Awaits::Nothing;
         if allowed { Ok(reply) } else { Err(self.breach("sent a message that may not come now")) }
+    }
+
+    /// Kills one that does not answer. It gets no time to take anything back: that is for the next one.
+    pub fn kill(mut self, what: &str) -> Failure {
+        self.breach(what)
     }
 
     fn breach(&mut self, what: &str) -> Failure {
