@@ -73,7 +73,7 @@ fn wanted(random: &mut Random) -> NamespaceWanted {
 }
 
 fn request(random: &mut Random) -> Request {
-    match random.below(6) {
+    match random.below(8) {
         0 => Request::Open(ClusterAccess {
             context: maybe(random),
             driver_role: random.text(40),
@@ -96,14 +96,30 @@ fn request(random: &mut Random) -> Request {
             dry_run: random.one_in(2),
             seconds: random.next(),
         }),
+        5 => Request::Explain(Explain {
+            made: tear_down(random),
+            token: token(random),
+            pod: maybe(random),
+        }),
+        6 => Request::Failures,
         _ => Request::Check(wanted(random)),
     }
+}
+
+fn findings(random: &mut Random) -> Vec<Finding> {
+    let finding = |_| Finding {
+        trouble: *random.pick(&[Trouble::Quota, Trouble::PodSecurity, Trouble::Image, Trouble::Failed]),
+        pods: (random.next() >> 32) as u32,
+        text: random.text(90),
+        lines: texts(random),
+    };
+    (0..3).map(finding).collect()
 }
 
 fn reply(random: &mut Random) -> Reply {
     let number = |random: &mut Random| u32::try_from(random.next() >> 32).unwrap();
     let time = |random: &mut Random| random.next().cast_signed();
-    match random.below(9) {
+    match random.below(11) {
         0 => Reply::Created {
             kind: *random.pick(&[
                 Kind::Namespace,
@@ -147,6 +163,11 @@ fn reply(random: &mut Random) -> Reply {
                 .map(|_| CheckLine { what: random.text(40), ok: random.one_in(2), message: random.text(60) })
                 .collect(),
         },
+        8 => Reply::Explained(Explained {
+            executors: *random.pick(&[Executors::Run, Executors::Begin, Executors::None, Executors::Unknown]),
+            findings: findings(random),
+        }),
+        9 => Reply::Failures { findings: findings(random) },
         _ => {
             Reply::Failed { code: *random.pick(ExitCode::ALL), message: random.text(90), left: texts(random) }
         }
@@ -208,14 +229,14 @@ pub fn frames(random: &mut Random) -> bool {
         let message = reply(random);
         round_trip(random, &message)
     };
-    let tag = *random.pick(&["created", "torn-down", "overdue-done", "checked", "open", "reap-overdue", "x"]);
+    let tag = *random.pick(&["created", "torn-down", "overdue-done", "checked", "open", "reap-overdue", "explained", "failures", "x"]);
     let text = match random.below(6) {
         0 => frame[4..].to_vec(),
         1 => {
             // Much in little, of the right kind or of any.
             let room = if random.one_in(20) { MAX_FRAME } else { 4000 };
             let filling = String::from_utf8_lossy(&random.repeated(room)).into_owned();
-            let key = *random.pick(&["failures", "lines", "name", "pods", "made", "namespaces"]);
+            let key = *random.pick(&["failures", "lines", "name", "pods", "made", "namespaces", "findings"]);
             format!("{{\"{key}\":[{filling}],\"reply\":\"{tag}\",\"request\":\"{tag}\"}}").into_bytes()
         }
         _ => random.spoil(&frame[4..], MAX_FRAME),
