@@ -189,7 +189,7 @@ pub enum Request {
     Check(NamespaceWanted),
     /// Why does no executor of a job run? [`Reply::Explained`] or [`Reply::Failed`].
     Explain(Explain),
-    /// Which executors have failed so far? [`Reply::Failures`], from what was seen already: the cluster is not asked.
+    /// Which executors have failed? Asked at the end of a job. [`Reply::Failures`].
     Failures,
 }
 

@@ -94,7 +94,16 @@ fn add(findings: &mut Vec<Finding>, (trouble, text): (Trouble, String)) {
 
 /// Pods of the job in a phase; or the refusal of the list.
 async fn pods(api: &Api, job: &TearDown, phase: &str, most: u32) -> Result<Result<Vec<Pod>, Finding>, Fault> {
-    let path = format!("{}&fieldSelector=status.phase%3D{phase}&limit={most}", selected(job));
+    list(api, job, &format!("&fieldSelector=status.phase%3D{phase}"), most).await
+}
+
+async fn list(
+    api: &Api,
+    job: &TearDown,
+    which: &str,
+    most: u32,
+) -> Result<Result<Vec<Pod>, Finding>, Fault> {
+    let path = format!("{}{which}&limit={most}", selected(job));
     let answer = api.get(&path).await?;
     match answer.status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Ok(Err(refused(&answer))),

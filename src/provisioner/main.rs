@@ -177,7 +177,13 @@ impl Session {
                 let failed = self.failures();
                 Ok(Reply::Explained(executors::explain(&api, &wanted, failed, &self.wire).await))
             }
-            Request::Failures => Ok(Reply::Failures { findings: self.failures() }),
+            Request::Failures => {
+                let findings = match &self.watch {
+                    Some(watch) => watch.last_failures(&self.credential, &self.access).await,
+                    None => Vec::new(),
+                };
+                Ok(Reply::Failures { findings })
+            }
             Request::Check(namespace) => {
                 let api = self.api().await?;
                 Ok(Reply::Checked { lines: check::check(&api, &self.access, &namespace).await })

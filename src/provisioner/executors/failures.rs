@@ -17,9 +17,9 @@ pub struct Failures {
 }
 
 impl Failures {
-    /// Takes note of a pod that failed. One that is being deleted was ended on purpose: by its driver, or by a sweep.
+    /// Takes note of a pod, if it has failed.
     pub fn note(&mut self, pod: &Pod) {
-        if pod.metadata.deletion_timestamp.is_some() {
+        if !pod.has_failed() {
             return;
         }
         if self.known.len() < MAX_KNOWN && !self.known.insert(pod.metadata.uid.clone()) {

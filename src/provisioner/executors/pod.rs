@@ -36,7 +36,8 @@ pub struct Pod {
 #[serde(rename_all = "camelCase", default)]
 pub struct Metadata {
     pub uid: String,
-    pub deletion_timestamp: Option<String>,
+    deletion_timestamp: Option<jiff::Timestamp>,
+    deletion_grace_period_seconds: i64,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -93,7 +94,11 @@ struct Terminated {
     exit_code: i64,
     reason: String,
     message: String,
+    finished_at: Option<jiff::Timestamp>,
 }
+
+/// Exit code of a program that was told to end (128 + SIGTERM).
+const TOLD_TO_END: i64 = 143;
 
 impl Pod {
     /// Since when all of its containers run, in seconds since 1970. None: one of them does not, or is not ready.
@@ -139,12 +144,31 @@ impl Pod {
         (Trouble::Waiting, said(&status.reason, nothing))
     }
 
+    /// Whether it failed by itself. Spark deletes an executor's pod as soon as its container has ended, before the kubelet
+    /// calls the pod failed; one that ended because it was deleted has not failed.
+    pub fn has_failed(&self) -> bool {
+        let ended = self.ended();
+        let Some(deletion) = self.metadata.deletion_timestamp else {
+            return self.status.phase == "Failed" || ended.is_some();
+        };
+        // The time is that at which its grace is over.
+        let asked = deletion.as_second().saturating_sub(self.metadata.deletion_grace_period_seconds);
+        ended.is_some_and(|ended| {
+            ended.exit_code != TOLD_TO_END && ended.finished_at.is_some_and(|at| at.as_second() <= asked)
+        })
+    }
+
+    /// The container that ended with an error.
+    fn ended(&self) -> Option<&Terminated> {
+        let status = &self.status;
+        let containers = status.container_statuses.iter().chain(&status.init_container_statuses);
+        containers.filter_map(|container| container.state.terminated.as_ref()).find(|ended| ended.exit_code != 0)
+    }
+
     /// Why it failed, and the last lines of the log of the container that did.
     pub fn failed(&self) -> (Trouble, String, Vec<String>) {
         let status = &self.status;
-        let containers = status.container_statuses.iter().chain(&status.init_container_statuses);
-        let mut ended = containers.filter_map(|container| container.state.terminated.as_ref());
-        let Some(ended) = ended.find(|ended| ended.exit_code != 0) else {
+        let Some(ended) = self.ended() else {
             return (Trouble::Failed, said(&status.reason, &status.message), Vec::new());
         };
         let trouble = if ended.reason == "OOMKilled" {

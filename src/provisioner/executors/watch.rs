@@ -1,8 +1,8 @@
 //! A quiet watch on the job's pods that fail.
 //!
-//! Spark deletes a failed executor's pod within a second, so what it said can be read at that moment only. The API server
-//! sends nothing while no pod fails: the watch is one request, and an idle connection. It is a help and no promise: a watch
-//! that breaks begins anew after a pause, and what failed meanwhile is not seen.
+//! Spark deletes a failed executor's pod within a second, and two seconds later it is gone, so what it said can be read at that
+//! moment only. The API server sends nothing while no pod fails: the watch is one request, and an idle connection. It is a help
+//! and no promise: a watch that breaks begins anew after a pause, and what failed meanwhile is not seen.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,12 +14,13 @@ use kube::client::Body;
 use kube::{Client, Config};
 use serde::Deserialize;
 use spark_submit_as::policy::token::Token;
-use spark_submit_as::protocol::{Finding, TearDown};
+use spark_submit_as::protocol::{ClusterAccess, Finding, TearDown};
 use tokio::task::JoinHandle;
 
 use super::failures::Failures;
 use super::pod::Pod;
-use super::selected;
+use super::{list, selected};
+use crate::credential::Credential;
 
 /// Until it begins: no executor fails sooner, and a job that is shorter needs none.
 const QUIET: Duration = Duration::from_secs(3);
@@ -31,11 +32,16 @@ const ANSWER: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_secs(2);
 /// up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// For the look at the end.
+const LAST: Duration = Duration::from_secs(3);
+/// Pods that are looked at then.
+const MOST: u32 = 50;
 /// Largest event in bytes: one pod.
 const MAX_EVENT: usize = 1 << 20;
 
 /// The watch. It ends with this.
 pub struct Watch {
+    job: TearDown,
     shared: Arc<Mutex<Shared>>,
     task: JoinHandle<()>,
 }
@@ -62,7 +68,7 @@ impl Watch {
             selected(job)
         );
         let task = tokio::spawn(watch(shared.clone(), config, path));
-        Self { shared, task }
+        Self { job: job.clone(), shared, task }
     }
 
     /// The job has another token.
@@ -73,6 +79,18 @@ impl Watch {
     /// What has failed so far.
     pub fn failures(&self) -> Vec<Finding> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner).failures.findings()
+    }
+
+    /// The same at the end of a job, with a look at the pods that are still there: the last one to fail may be on its way.
+    pub async fn last_failures(&self, credential: &Credential, access: &ClusterAccess) -> Vec<Finding> {
+        let token = self.shared.lock().unwrap_or_else(PoisonError::into_inner).token.clone();
+        if let Ok(api) = credential.client_of_job(access, &token)
+            && let Ok(Ok(Ok(pods))) = tokio::time::timeout(LAST, list(&api, &self.job, "", MOST)).await
+        {
+            let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+            pods.iter().for_each(|pod| shared.failures.note(pod));
+        }
+        self.failures()
     }
 }
 

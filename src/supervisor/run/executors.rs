@@ -26,8 +26,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 const SETTLING: Duration = Duration::from_secs(12);
 /// and how often in a row that is waited for.
 const MAX_BEGINNINGS: u32 = 3;
-/// For what failed executors said: the provisioner has it already.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// For what failed executors said. The provisioner takes 3 s at most.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Most characters of the cluster's words that are told.
 const MAX_WORDS: usize = 700;
 
