@@ -97,12 +97,7 @@ async fn pods(api: &Api, job: &TearDown, phase: &str, most: u32) -> Result<Resul
     list(api, job, &format!("&fieldSelector=status.phase%3D{phase}"), most).await
 }
 
-async fn list(
-    api: &Api,
-    job: &TearDown,
-    which: &str,
-    most: u32,
-) -> Result<Result<Vec<Pod>, Finding>, Fault> {
+async fn list(api: &Api, job: &TearDown, which: &str, most: u32) -> Result<Result<Vec<Pod>, Finding>, Fault> {
     let path = format!("{}{which}&limit={most}", selected(job));
     let answer = api.get(&path).await?;
     match answer.status {

@@ -193,7 +193,7 @@ impl Worker {
                 | Reply::Failures { .. },
                 Awaits::TornDown,
             ) => true,
-            (Reply::Explained(_), Awaits::Failures) => true,
+            (Reply::Explained(_), Awaits::Renewed | Awaits::Failures) => true,
             _ => false,
         };
         if on_the_way {

@@ -96,11 +96,7 @@ fn request(random: &mut Random) -> Request {
             dry_run: random.one_in(2),
             seconds: random.next(),
         }),
-        5 => Request::Explain(Explain {
-            made: tear_down(random),
-            token: token(random),
-            pod: maybe(random),
-        }),
+        5 => Request::Explain(Explain { made: tear_down(random), token: token(random), pod: maybe(random) }),
         6 => Request::Failures,
         _ => Request::Check(wanted(random)),
     }
@@ -229,7 +225,17 @@ pub fn frames(random: &mut Random) -> bool {
         let message = reply(random);
         round_trip(random, &message)
     };
-    let tag = *random.pick(&["created", "torn-down", "overdue-done", "checked", "open", "reap-overdue", "explained", "failures", "x"]);
+    let tag = *random.pick(&[
+        "created",
+        "torn-down",
+        "overdue-done",
+        "checked",
+        "open",
+        "reap-overdue",
+        "explained",
+        "failures",
+        "x",
+    ]);
     let text = match random.below(6) {
         0 => frame[4..].to_vec(),
         1 => {

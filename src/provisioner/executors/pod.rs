@@ -162,7 +162,9 @@ impl Pod {
     fn ended(&self) -> Option<&Terminated> {
         let status = &self.status;
         let containers = status.container_statuses.iter().chain(&status.init_container_statuses);
-        containers.filter_map(|container| container.state.terminated.as_ref()).find(|ended| ended.exit_code != 0)
+        containers
+            .filter_map(|container| container.state.terminated.as_ref())
+            .find(|ended| ended.exit_code != 0)
     }
 
     /// Why it failed, and the last lines of the log of the container that did.

@@ -146,7 +146,8 @@ fn an_executor_that_was_deleted_has_not_failed() {
             "uid": "a", "deletionTimestamp": "2026-01-01T00:01:00Z", "deletionGracePeriodSeconds": 30,
         });
         let statuses = json!([{"state": {"terminated": state}}]);
-        let pod = json!({"metadata": metadata, "status": {"phase": "Running", "containerStatuses": statuses}});
+        let pod =
+            json!({"metadata": metadata, "status": {"phase": "Running", "containerStatuses": statuses}});
         serde_json::from_value::<Pod>(pod).unwrap().has_failed()
     };
     // Spark deletes what has failed; what it deletes ends, by its word or by force.

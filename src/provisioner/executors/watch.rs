@@ -63,10 +63,8 @@ impl Watch {
     /// Begins one with a configuration that has no credential yet.
     pub fn begin(config: Config, job: &TearDown, token: Token) -> Self {
         let shared = Arc::new(Mutex::new(Shared { token, failures: Failures::default() }));
-        let path = format!(
-            "{}&fieldSelector=status.phase%3DFailed&watch=true&timeoutSeconds={LIFE}",
-            selected(job)
-        );
+        let path =
+            format!("{}&fieldSelector=status.phase%3DFailed&watch=true&timeoutSeconds={LIFE}", selected(job));
         let task = tokio::spawn(watch(shared.clone(), config, path));
         Self { job: job.clone(), shared, task }
     }

@@ -23,7 +23,8 @@ fn pod(entries: &[(&str, &str)]) -> Value {
 #[test]
 fn the_strongest_setting_counts_as_it_does_for_spark() {
     let words = ["--conf", "spark.a=line", "--conf", "spark.executor.memory=1g", "--executor-memory", "2g"];
-    let words: Vec<OsString> = words.iter().chain(&["-c", "spark.b=line", "x.py"]).map(OsString::from).collect();
+    let words: Vec<OsString> =
+        words.iter().chain(&["-c", "spark.b=line", "x.py"]).map(OsString::from).collect();
     let parsed = parse(Program::SparkSubmit, &words, None).expect("words");
     let file = b"spark.a=file\nspark.c file\nspark.executor.cores=1\n";
     let found = settings(file, &parsed, &table(&[("spark.b", "enforced"), ("spark.executor.cores", "4")]));
@@ -44,11 +45,11 @@ fn memory_is_what_spark_asks_for() {
         (&[("spark.executor.memory", "512m")], Some("896Mi")),
         (&[("spark.executor.memory", "8g")], Some("9011Mi")),
         (&[("spark.executor.memory", "2048"), ("spark.executor.memoryOverhead", "1m")], Some("2049Mi")),
-        (&[("spark.executor.memory", "10G"), ("spark.kubernetes.memoryOverheadFactor", "0.4")], Some("14336Mi")),
         (
-            &[("spark.executor.memory", "1t"), ("spark.executor.memoryOverheadFactor", "0")],
-            Some("1048960Mi"),
+            &[("spark.executor.memory", "10G"), ("spark.kubernetes.memoryOverheadFactor", "0.4")],
+            Some("14336Mi"),
         ),
+        (&[("spark.executor.memory", "1t"), ("spark.executor.memoryOverheadFactor", "0")], Some("1048960Mi")),
         (&[("spark.executor.pyspark.memory", "1g")], Some("2432Mi")),
         (
             &[("spark.memory.offHeap.enabled", "True"), ("spark.memory.offHeap.size", "1073741824")],

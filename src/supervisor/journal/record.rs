@@ -291,11 +291,8 @@ impl Record {
 pub fn command(words: Vec<String>) -> Vec<String> {
     let count = words.len();
     let mut left = MAX_COMMAND;
-    let mut kept: Vec<String> = words
-        .into_iter()
-        .take(MAX_WORDS)
-        .take_while(|word| json_fits(word, &mut left))
-        .collect();
+    let mut kept: Vec<String> =
+        words.into_iter().take(MAX_WORDS).take_while(|word| json_fits(word, &mut left)).collect();
     if kept.len() < count {
         kept.push(format!("... ({} more)", count - kept.len()));
     }

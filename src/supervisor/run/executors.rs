@@ -171,7 +171,8 @@ impl Life<'_> {
                 let end = watch.times.end_after.unwrap_or_default();
                 let why = explained.findings.first().map(sentence).unwrap_or_default();
                 let span = duration::write(end);
-                let rule = format!("no executor of the job ran within {span} (profile key executors.end_after)");
+                let rule =
+                    format!("no executor of the job ran within {span} (profile key executors.end_after)");
                 self.tell("", &explained.findings);
                 Some(Failure::new(ExitCode::NoExecutors, format!("{rule}: {why}")))
             }
