@@ -159,9 +159,7 @@ fn volumes(settings: &Settings) -> (Vec<Value>, Vec<Value>) {
             "persistentVolumeClaim" => json!({"claimName": options.get("claimName")}),
             _ => continue,
         };
-        let mut volume = json!({"name": name});
-        volume[kind] = source;
-        volumes.push(volume);
+        volumes.push(json!({"name": name, kind: source}));
         mounts.push(json!({"name": name, "mountPath": path}));
     }
     (volumes, mounts)

@@ -318,4 +318,31 @@ mod tests {
         assert_eq!(refused, Err(ExitCode::Provisioner));
         assert!(matches!(worker.child.wait(), Ok(WaitStatus::Signaled(_, Signal::SIGKILL, _))));
     }
+
+    #[test]
+    fn checklist_100_a_look_at_executors_may_be_overtaken_and_answers_nothing_else() {
+        let explained = || {
+            Reply::Explained(protocol::Explained {
+                executors: protocol::Executors::Unknown,
+                findings: vec![],
+            })
+        };
+        for (awaits, still) in [
+            (Awaits::Explained, Awaits::Nothing),
+            (Awaits::Renewed, Awaits::Renewed),
+            (Awaits::Failures, Awaits::Failures),
+            (Awaits::TornDown, Awaits::TornDown),
+        ] {
+            let (mut worker, _provisioner) = worker();
+            (worker.awaits, worker.on_the_way) = (awaits, MAX_ON_THE_WAY);
+            assert!(worker.permitted(explained()).is_ok(), "{awaits:?}");
+            assert_eq!(worker.awaits, still);
+            worker.kill("is not needed any more");
+        }
+        for awaits in [Awaits::Nothing, Awaits::Provisioned, Awaits::OverdueDone, Awaits::Checked] {
+            let (mut worker, _provisioner) = worker();
+            worker.awaits = awaits;
+            assert!(worker.permitted(explained()).is_err(), "{awaits:?}");
+        }
+    }
 }
