@@ -227,8 +227,8 @@ fn a_job_whose_executor_runs_is_told_nothing_and_asked_about_once() {
     let mut running = start(&mut place.run(&[job.0.to_str().unwrap()]));
     let (id, _) = running.job();
     until("the wrapper looks", || place.requests(&id, audit).iter().any(|line| line.starts_with("list ")));
-    // Three times as long again: no second look.
-    std::thread::sleep(Duration::from_secs(60));
+    // A second look would come after as long again.
+    std::thread::sleep(Duration::from_secs(40));
     let provisioner = |line: &Value| {
         line["user"]["username"] == "system:serviceaccount:spark-submit-as:provisioner"
             && line["requestURI"].as_str().is_some_and(|uri| uri.contains(&place.namespace))

@@ -41,6 +41,7 @@ const MAX_EVENT: usize = 1 << 20;
 
 /// The watch. It ends with this.
 pub struct Watch {
+    begun: Instant,
     job: TearDown,
     shared: Arc<Mutex<Shared>>,
     task: JoinHandle<()>,
@@ -66,7 +67,7 @@ impl Watch {
         let path =
             format!("{}&fieldSelector=status.phase%3DFailed&watch=true&timeoutSeconds={LIFE}", selected(job));
         let task = tokio::spawn(watch(shared.clone(), config, path));
-        Self { job: job.clone(), shared, task }
+        Self { begun: Instant::now(), job: job.clone(), shared, task }
     }
 
     /// The job has another token.
@@ -81,6 +82,9 @@ impl Watch {
 
     /// The same at the end of a job, with a look at the pods that are still there: the last one to fail may be on its way.
     pub async fn last_failures(&self, credential: &Credential, access: &ClusterAccess) -> Vec<Finding> {
+        if self.begun.elapsed() < QUIET {
+            return Vec::new();
+        }
         let token = self.shared.lock().unwrap_or_else(PoisonError::into_inner).token.clone();
         if let Ok(api) = credential.client_of_job(access, &token)
             && let Ok(Ok(Ok(pods))) = tokio::time::timeout(LAST, list(&api, &self.job, "", MOST)).await
