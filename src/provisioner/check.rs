@@ -9,6 +9,7 @@ use spark_submit_as::protocol::{
 use crate::api::Api;
 use crate::fault::Fault;
 use crate::fence::{self, PROBE, Right, by_admission, may};
+use crate::policies::drift::PARTS;
 use crate::{isolation, namespace, objects};
 
 /// Oldest API server: ValidatingAdmissionPolicy is v1 since 1.30 (KEP-3488).
@@ -85,6 +86,19 @@ fn needed<'a>(access: &'a ClusterAccess, namespace: &'a NamespaceWanted) -> Vec<
         inside("", "secrets", "", "", "delete"),
         inside("", "pods", "", "", "deletecollection"),
     ];
+    let policies = &namespace.policies;
+    if !policies.is_empty() {
+        rights.push(inside("", "namespaces", "", namespace.name.as_str(), "patch"));
+    }
+    for part in PARTS.iter().filter(|part| part.spec(policies).is_some()) {
+        let verbs = ["get", "create", "patch", "delete"];
+        rights.extend(verbs.map(|verb| inside(part.group(), part.resource, "", "", verb)));
+    }
+    if namespace.volumes {
+        let claims = |verb| inside("", "persistentvolumeclaims", "", "", verb);
+        rights.extend(["get", "create", "use"].map(claims));
+        rights.extend(["create", "delete"].map(|verb| inside(rbac, "roles", "", "", verb)));
+    }
     if namespace.create {
         let everywhere =
             |resource, verb| Right { namespace: None, group: "", resource, subresource: "", name: "", verb };
@@ -151,9 +165,9 @@ async fn isolation(api: &Api, wanted: &Check) -> Result<(bool, String), Fault> {
 async fn state(api: &Api, wanted: &NamespaceWanted) -> Result<(bool, String), Fault> {
     let name = &wanted.name;
     match namespace::look(api, wanted).await? {
-        true => Ok((true, format!("{name} is active, managed and of this owner"))),
-        false if wanted.create => Ok((true, format!("{name} does not exist; a job creates it"))),
-        false => Err(namespace::absent(name.as_str())),
+        Some(_) => Ok((true, format!("{name} is active, managed and of this owner"))),
+        None if wanted.create => Ok((true, format!("{name} does not exist; a job creates it"))),
+        None => Err(namespace::absent(name.as_str())),
     }
 }
 

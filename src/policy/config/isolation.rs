@@ -59,9 +59,16 @@ mod tests {
             ("login", true),
             ("user-${group}", true),
             ("${users}", true),
+            ("${login|tolower}", false),
+            ("${team|default('login')}", true),
         ] {
-            let mut namespace =
-                Namespace { template: template.into(), create: false, policies: Vec::new(), isolation: None };
+            let mut namespace = Namespace {
+                template: template.into(),
+                create: false,
+                policies: Vec::new(),
+                isolation: None,
+                accept_shared_account: false,
+            };
             assert_eq!(namespace.isolation_required(), required, "{template}");
             namespace.isolation = Some(Isolation::Optional);
             assert!(!namespace.isolation_required(), "{template}");
