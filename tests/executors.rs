@@ -214,7 +214,7 @@ fn a_pod_that_no_node_takes_is_explained() {
 #[test]
 #[ignore = "needs the test bed: make test"]
 fn a_job_whose_executor_runs_is_told_nothing_and_asked_about_once() {
-    let place = Place::new("runs", json!({"warn_after": "30s", "end_after": "31s"}), |_| {});
+    let place = Place::new("runs", json!({"warn_after": "45s", "end_after": "46s"}), |_| {});
     let flag = private_file("alice", "flag", "");
     let script = format!(
         "import os, time\nfrom pyspark.sql import SparkSession\nspark = SparkSession.builder.getOrCreate()\n\
@@ -228,7 +228,7 @@ fn a_job_whose_executor_runs_is_told_nothing_and_asked_about_once() {
     let (id, _) = running.job();
     until("the wrapper looks", || place.requests(&id, audit).iter().any(|line| line.starts_with("list ")));
     // A second look would come after as long again.
-    std::thread::sleep(Duration::from_secs(40));
+    std::thread::sleep(Duration::from_secs(50));
     let provisioner = |line: &Value| {
         line["user"]["username"] == "system:serviceaccount:spark-submit-as:provisioner"
             && line["requestURI"].as_str().is_some_and(|uri| uri.contains(&place.namespace))
