@@ -214,7 +214,7 @@ fn a_pod_that_no_node_takes_is_explained() {
 #[test]
 #[ignore = "needs the test bed: make test"]
 fn a_job_whose_executor_runs_is_told_nothing_and_asked_about_once() {
-    let place = Place::new("runs", json!({"warn_after": "30s", "end_after": "31s"}), |_| {});
+    let place = Place::new("runs", json!({"warn_after": "45s", "end_after": "46s"}), |_| {});
     let flag = private_file("alice", "flag", "");
     let script = format!(
         "import os, time\nfrom pyspark.sql import SparkSession\nspark = SparkSession.builder.getOrCreate()\n\
@@ -227,8 +227,11 @@ fn a_job_whose_executor_runs_is_told_nothing_and_asked_about_once() {
     let mut running = start(&mut place.run(&[job.0.to_str().unwrap()]));
     let (id, _) = running.job();
     until("the wrapper looks", || place.requests(&id, audit).iter().any(|line| line.starts_with("list ")));
-    // A second look would come after as long again.
-    std::thread::sleep(Duration::from_secs(40));
+    // On a slow host the executor may just have begun, and is looked at again when it has settled.
+    std::thread::sleep(Duration::from_secs(15));
+    let looks = place.requests(&id, audit).len();
+    // One that found none would be repeated after as long again.
+    std::thread::sleep(Duration::from_secs(45));
     let provisioner = |line: &Value| {
         line["user"]["username"] == "system:serviceaccount:spark-submit-as:provisioner"
             && line["requestURI"].as_str().is_some_and(|uri| uri.contains(&place.namespace))
@@ -242,8 +245,8 @@ fn a_job_whose_executor_runs_is_told_nothing_and_asked_about_once() {
     assert_eq!(on_record(&place.record(&id)), "");
     println!("{requests:#?}, {before} of the provisioner's own");
     let lists: Vec<&String> = requests.iter().filter(|line| line.starts_with("list ")).collect();
-    assert_eq!(lists.len(), 1, "{requests:#?}");
-    assert!(lists[0].contains("status.phase%3DRunning"), "{lists:?}");
+    assert!(requests.len() == looks && lists.len() <= 2, "{requests:#?}");
+    assert!(lists.iter().all(|line| line.contains("status.phase%3DRunning")), "{lists:?}");
     assert!(
         requests.iter().all(|line| line.starts_with("list ") || line.starts_with("watch ")),
         "{requests:#?}"
