@@ -112,10 +112,14 @@ class Attempt:
         self.body, self.kind, self.headers, self.token = body, kind, headers, token
 
     def make(self, cluster, dry):
-        path = self.path
+        path, body = self.path, self.body
         if dry and self.method != "GET" and "dryRun=" not in path:
-            path += ("&" if "?" in path else "?") + "dryRun=All"
-        answer = cluster.ask(self.method, path, self.body, self.kind, self.headers, self.token)
+            if isinstance(body, dict) and body.get("kind") == "DeleteOptions":
+                # Where these are in the body, those in the address are not looked at.
+                body = {**body, "dryRun": ["All"]}
+            else:
+                path += ("&" if "?" in path else "?") + "dryRun=All"
+        answer = cluster.ask(self.method, path, body, self.kind, self.headers, self.token)
         by = refused_by(answer.status, answer.message)
         report(self.name, self.stop, f"{self.method} {path}", answer.status, by, answer.message)
         return answer

@@ -4,6 +4,8 @@ Arguments: a scene (JSON, see attack.rs), and what to try: everything, wide.
 """
 import sys
 import time
+import urllib.error
+import urllib.request
 
 import pods
 import reach
@@ -31,6 +33,7 @@ def everything(scene, dry):
             attempt.make(scene.cluster, dry)
             tried += 1
     tried += secrets_in_pods(scene)
+    tried += interface(scene)
     tried += host(scene)
     if dry:
         tried += exploit(scene)
@@ -42,7 +45,13 @@ def everything_wide(scene, dry):
         if scene.cluster.may("patch", "pods") and scene.cluster.may("create", "pods", "exec"):
             break
         time.sleep(0.2)
-    own_pod = made(scene)
+    name = made(scene)["metadata"]["name"]
+    for _ in range(300):
+        own_pod = scene.cluster.ask("GET", f"{scene.pods}/{name}").body
+        # A replace must name everything, the node that it was given too.
+        if "nodeName" in own_pod["spec"]:
+            break
+        time.sleep(0.2)
     tried = 0
     for attempt in wide.attempts(scene, own_pod):
         attempt.make(scene.cluster, dry)
@@ -61,13 +70,36 @@ def made(scene):
 def secrets_in_pods(scene):
     """Bob's RPC secret is not in what alice may read of his pods: there is a reference to a Secret only."""
     answer = scene.cluster.ask("GET", f"{scene.pods}/{scene.bob['pod']}")
-    by = "server"
-    for container in answer.body["spec"]["containers"]:
+    by = "error"
+    for container in answer.body.get("spec", {}).get("containers", []):
         for variable in container.get("env", []):
             if variable["name"] == "_SPARK_AUTH_SECRET" and "value" not in variable:
                 by = "host"
     report("bob's RPC secret in the list of pods", "host", "GET " + scene.pods, answer.status, by, "a reference, no value")
     return 1
+
+
+def interface(scene):
+    """The user interface of bob's driver, which Spark serves to whoever reaches the host."""
+    tried = 0
+    for name, method, path in (
+        ("bob's jobs in his user interface", "GET", "/api/v1/applications"),
+        ("bob's settings in his user interface", "GET", "/environment/"),
+        ("bob's threads in his user interface", "GET", "/executors/threadDump/?executorId=driver"),
+        ("end bob's work in his user interface", "POST", "/jobs/job/kill/?id=0"),
+    ):
+        url = scene.bob["ui"].rstrip("/") + path
+        try:
+            request = urllib.request.Request(url, b"" if method == "POST" else None, method=method)
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                status, by, message = answer.status, "nobody", answer.read(200).decode(errors="replace")
+        except urllib.error.HTTPError as error:
+            status, by, message = error.code, "host" if error.code in (401, 403) else "error", str(error)
+        except (OSError, ValueError) as error:
+            status, by, message = 0, "host", str(error)
+        report(name, "host", f"{method} {url}", status, by, message)
+        tried += 1
+    return tried
 
 
 def host(scene):

@@ -46,7 +46,9 @@ def escape(scene):
     row("a token in the environment", "host", "env", "nobody" if "eyJhbGciOi" in values else "host")
     words = ("SECRET", "TOKEN", "PASSWORD", "KUBECONFIG", "CREDENTIAL")
     names = sorted(name for name in os.environ if any(word in name.upper() for word in words))
-    foreign = [name for name in names if name != "_SPARK_AUTH_SECRET"]
+    # Its job's RPC secret, and what PySpark makes up for its own workers.
+    own = ("_SPARK_AUTH_SECRET", "PYTHON_WORKER_FACTORY_SECRET")
+    foreign = [name for name in names if name not in own]
     row("secrets in the environment beside its job's own", "host", "env", "nobody" if foreign else "host", foreign or names)
 
     # The kernel.

@@ -40,6 +40,8 @@ def allowed(scene):
     yield "allowed: the own job's secret in a variable", env({"name": "S", "valueFrom": own})
     yield "allowed: its address in a variable", env({"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}})
     yield "allowed: a plain variable", env({"name": "A", "value": "b"})
+    listed = {"serviceAccountToken": {"path": "t", "expirationSeconds": 3600, "audience": "listed.example.org"}}
+    yield "allowed: a projected token for a service that the namespace lists", projected(listed)
 
 
 def identity(scene):
@@ -85,11 +87,15 @@ def accounts(scene):
     yield "the executors' account with its token", {mount: True}
     yield "a token is mounted unless it says no", {name: "default", mount: None}
     token = {"serviceAccountToken": {"path": "t", "expirationSeconds": 3600}}
-    server = {"serviceAccountToken": {**token["serviceAccountToken"], "audience": "https://kubernetes.default.svc"}}
-    vault = {"serviceAccountToken": {**token["serviceAccountToken"], "audience": "vault.example.org"}}
+
+    def audience(name):
+        return {"serviceAccountToken": {**token["serviceAccountToken"], "audience": name}}
+
     yield "a projected token", projected(token)
-    yield "a projected token for the API server", projected(server)
-    yield "a projected token for a service that is not listed", projected(vault)
+    # The namespace lists this audience too, as an administrator might who did not look twice.
+    yield "a projected token for the API server", projected(audience("https://kubernetes.default.svc"))
+    yield "a projected token for a service that is not listed", projected(audience("vault.example.org"))
+    yield "a projected token for two services, one of them listed", projected(audience("listed.example.org,vault.example.org"))
     yield "a projected token as the last of three", projected({"downwardAPI": {"items": []}}, {"downwardAPI": {}}, token)
 
 
@@ -111,6 +117,8 @@ def foreign(scene):
     yield "bob's configmap in a projected volume", projected({"configMap": {"name": bob["configmap"]}})
     bundle = {"signerName": "example.org/x", "path": "ca.pem", "optional": True}
     yield "a signer's bundle in a projected volume", projected({"clusterTrustBundle": bundle})
+    certificate = {"signerName": "kubernetes.io/kube-apiserver-client-pod", "keyType": "ECDSAP256", "credentialBundlePath": "c"}
+    yield "a certificate for the API server in a projected volume", projected({"podCertificate": certificate})
     yield "bob's secret to pull images with", {"/spec/imagePullSecrets/-": {"name": bob["secret"]}}
     yield "bob's claim", volume({"persistentVolumeClaim": {"claimName": bob["claim"]}})
     yield "bob's claim, read-only", volume({"persistentVolumeClaim": {"claimName": bob["claim"], "readOnly": True}})
@@ -262,7 +270,7 @@ def forms(scene):
     yield Attempt("two labels, bob's last", "policy", "POST", scene.pods, twice)
     pods = {"apiVersion": "v1", "kind": "PodList", "items": [bobs]}
     yield Attempt("a list of pods", "server", "POST", scene.pods, pods)
-    yield Attempt("a version that does not exist", "rights", "POST", scene.pods.replace("/v1/", "/v2/"), bobs)
+    yield Attempt("a version that does not exist", "server", "POST", scene.pods.replace("/v1/", "/v2/"), bobs)
 
 
 def deletes(scene):

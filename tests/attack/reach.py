@@ -118,7 +118,7 @@ def elsewhere(scene):
     foreign["metadata"]["namespace"] = "kube-system"
     yield Attempt("a body of another namespace", "server", "POST", scene.pods, foreign)
     yield Attempt("a path with dots", "rights", "GET", f"{scene.core}/pods/../../kube-system/secrets")
-    yield Attempt("a path with escaped dots", "server", "GET", f"{scene.pods}/..%2f..%2fkube-system%2fsecrets")
+    yield Attempt("a path with escaped dots", "rights", "GET", f"{scene.pods}/..%2f..%2fkube-system%2fsecrets")
 
 
 def cluster_wide(scene):

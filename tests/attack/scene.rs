@@ -124,16 +124,21 @@ impl Scene {
 
         let bobs = Workshop::new("bob");
         let flag = bobs.file("flag", "");
-        let mut bob = start(&mut run("bob", &bobs.path("bob.py"), &[flag.to_str().expect("path")]));
-        let (bob_job, _) = bob.job();
-        let ui = PathBuf::from(format!("{}.ui", flag.display()));
+        let bob = start(&mut run("bob", &bobs.path("bob.py"), &[flag.to_str().expect("path")]));
+        // From here on its drop ends bob's job.
+        let [bob_job, bob_pod, ui] = [const { String::new() }; 3];
+        let alice = Workshop::new("alice");
+        let mut scene = Self { bob, bob_job, bob_pod, flag, ui, alice, _bobs: bobs, _lock: lock };
+        scene.bob_job = scene.bob.job().0;
+        let ui = PathBuf::from(format!("{}.ui", scene.flag.display()));
         until("bob's executor has worked", || ui.exists());
-        let selector = format!("spark-submit-as/job={bob_job}");
-        let bob_pod = kubectl(&["get", "pods", "-n", NAMESPACE, "-l", &selector, "-o", "jsonpath={.items[0].metadata.name}"]);
-        let ui = fs::read_to_string(ui).expect("address");
-        let scene =
-            Self { bob, bob_job, bob_pod, flag, ui, alice: Workshop::new("alice"), _bobs: bobs, _lock: lock };
+        scene.ui = fs::read_to_string(ui).expect("address");
+        let selector = format!("spark-submit-as/job={}", scene.bob_job);
+        let name = "jsonpath={.items[0].metadata.name}";
+        scene.bob_pod = kubectl(&["get", "pods", "-n", NAMESPACE, "-l", &selector, "-o", name]);
         apply(&scene.idle_pod().to_string());
+        let ready = ["wait", "--for=condition=Ready", "--timeout=60s", "-n", NAMESPACE];
+        kubectl(&[&ready[..], &["pod/bobs-idle-pod", "pod/team-service"]].concat());
         scene
     }
 
@@ -165,10 +170,12 @@ impl Scene {
         let level = if mode == Mode::Shipped { "restricted" } else { "privileged" };
         let level = format!("pod-security.kubernetes.io/enforce={level}");
         kubectl(&["label", "namespace", NAMESPACE, "--overwrite", &level]);
-        kubectl(&["annotate", "namespace", NAMESPACE, "--overwrite", &format!("spark-submit-as/images={}", images())]);
+        let audiences = "spark-submit-as/token-audiences=listed.example.org,https://kubernetes.default.svc";
+        let images = format!("spark-submit-as/images={},example.org/team/*", bed("SSA_BED_IMAGE"));
+        kubectl(&["annotate", "namespace", NAMESPACE, "--overwrite", &images, audiences]);
         let _excepted = (mode == Mode::Hole).then(Exception::new);
         let ended = running.end();
-        assert_eq!(ended.code(), 0, "{ended:?}");
+        assert_eq!(ended.code(), 0, "{}\n{}", ended.stdout, ended.stderr);
         let lines = ended.stdout.lines().filter_map(|line| line.strip_prefix("ATTEMPT "));
         let rows: Vec<Row> = lines.map(|line| serde_json::from_str(line).expect("a row")).collect();
         assert!(ended.stdout.contains(&format!("DONE {}", rows.len())), "it did not try everything: {ended:?}");
@@ -256,8 +263,10 @@ impl Scene {
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.flag);
-        let _ = self.bob.child.wait();
+        if let Ok(None) = self.bob.child.try_wait() {
+            let _ = Command::new("kill").arg(self.bob.child.id().to_string()).status();
+            let _ = self.bob.child.wait();
+        }
         remove();
     }
 }
@@ -273,11 +282,6 @@ fn run_with(login: &str, options: &[&str], program: &Path, arguments: &[&str]) -
     words.push(program.to_str().expect("path"));
     words.extend(arguments);
     as_platform(&words)
-}
-
-/// The images that the namespace's annotation lists.
-fn images() -> String {
-    format!("{},example.org/team/*", bed("SSA_BED_IMAGE"))
 }
 
 fn idle_spec() -> Value {
@@ -351,7 +355,10 @@ struct Wide(String);
 impl Wide {
     fn new(job: &str) -> Self {
         let metadata = json!({"name": format!("wide-{job}"), "namespace": NAMESPACE});
-        let rules = json!([{"apiGroups": [""], "resources": ["pods", "pods/*"], "verbs": ["*"]}]);
+        let parts = ["attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward", "proxy", "resize", "status"];
+        let mut resources = vec!["pods".to_owned()];
+        resources.extend(parts.map(|part| format!("pods/{part}")));
+        let rules = json!([{"apiGroups": [""], "resources": resources, "verbs": ["*"]}]);
         let version = "rbac.authorization.k8s.io/v1";
         let role = json!({"apiVersion": version, "kind": "Role", "metadata": metadata, "rules": rules});
         let binding = json!({

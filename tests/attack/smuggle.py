@@ -68,7 +68,8 @@ def main():
             changes = {**changes, EXECUTOR + "podTemplateFile": path}
         message = attempt(scene, changes)
         status = 403 if "forbidden" in message else 0
-        report(name, stop, json.dumps(changes), status, refused_by(status, message) if message else "nobody", message)
+        by = refused_by(status, message) if status or not message else "error"
+        report(name, stop, json.dumps(changes), status, "nobody" if not message else by, message)
         tried += 1
     print(f"DONE {tried}", flush=True)
 
@@ -77,7 +78,9 @@ def attempt(scene, changes):
     """The first refusal of the API server's after Spark was started with these settings; nothing when there was none."""
     start = os.path.getsize(scene.log) if os.path.exists(scene.log) else 0
     conf = SparkConf()
-    for key, value in {"spark.ui.enabled": "false", **changes}.items():
+    # Spark asks for an executor again and again, and ends the program at some number of failures.
+    patient = {"spark.ui.enabled": "false", "spark.executor.maxNumFailures": "100000"}
+    for key, value in {**patient, **changes}.items():
         conf.set(key, value)
     context, text = None, ""
     try:
@@ -90,10 +93,12 @@ def attempt(scene, changes):
             said = refusal(text) or refusal(logged(scene.log, start))
             if said:
                 return said
-            if context is None or executors(context):
+            if context is None:
+                return f"Spark did not start: {text}"
+            if executors(context):
                 return ""
             time.sleep(0.2)
-        return ""
+        return "neither an executor nor a refusal"
     finally:
         if context is not None:
             context.stop()

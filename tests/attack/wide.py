@@ -24,6 +24,8 @@ def labels(**labels):
 
 def relabelling(scene, own_pod):
     name = own_pod["metadata"]["name"]
+    # Without a version a replace is unconditional.
+    own_pod = changed(own_pod, {"/metadata/resourceVersion": None})
     path, key, bob = f"{scene.pods}/{name}", "spark-submit-as/job", scene.bob["job"]
     yield Attempt("allowed: a label of Spark's on its own pod", "nobody", "PATCH", path, labels(**{"spark-exec-inactive": "true"}), kind=MERGE)
     yield stopped("wide: bob's label on its own pod, merge patch", "PATCH", path, labels(**{key: bob}), kind=MERGE)
@@ -93,4 +95,5 @@ def subresources(scene):
     yield stopped("wide: exec in bob's executor", "POST", f"{path}/exec?command=id&stdout=1")
     yield stopped("wide: exec in bob's executor by GET", "GET", f"{path}/exec?command=id&stdout=1")
     yield stopped("wide: attach to bob's executor", "POST", f"{path}/attach?stdout=1")
+    yield stopped("wide: HTTP to bob's executor", "GET", f"{path}/proxy/")
     yield stopped("wide: forward a port to bob's executor", "POST", f"{path}/portforward?ports=7079")
