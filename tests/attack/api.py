@@ -89,8 +89,8 @@ def refused_by(status, message):
         return "level"
     if status == 403 and " cannot " in message:
         return "rights"
-    # exec and its like: authorization and admission have passed, only the protocol is missing.
-    if status == 400 and "pgrade" in message:
+    # Authorization and admission have passed: what is missing is a protocol, a listener or an unscheduled pod.
+    if any(words in message for words in ("pgrade", "error trying to reach service", "already assigned to node")):
         return "nobody"
     return "server" if 400 <= status < 500 else "error"
 
@@ -113,7 +113,9 @@ class Attempt:
 
     def make(self, cluster, dry):
         path, body = self.path, self.body
-        if dry and self.method != "GET" and "dryRun=" not in path:
+        # What opens a connection into a pod knows no dry run.
+        connects = any(part in path for part in ("/exec?", "/attach?", "/portforward?", "/proxy/"))
+        if dry and self.method != "GET" and "dryRun=" not in path and not connects:
             if isinstance(body, dict) and body.get("kind") == "DeleteOptions":
                 # Where these are in the body, those in the address are not looked at.
                 body = {**body, "dryRun": ["All"]}

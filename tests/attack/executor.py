@@ -127,7 +127,7 @@ def escape(scene):
     if scene["isolated"]:
         for name, address in (
             ("bob's executor", (scene["bob"]["pod_ip"], 7079)),
-            ("bob's driver's user interface", (scene["driver_host"], scene["bob"]["ui_port"])),
+            ("bob's driver", (scene["driver_host"], scene["bob"]["port"])),
             ("the metadata address", ("169.254.169.254", 80)),
         ):
             try:

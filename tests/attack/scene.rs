@@ -1,32 +1,27 @@
 //! Bob at work in a team's namespace, things of his beside it, and alice's jobs that attack him there.
 
+#[path = "props.rs"]
+mod props;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::support::*;
+use props::*;
 
 /// The namespace of profile `attack`, made from the shipped manifest.
 const NAMESPACE: &str = "ssa-attack";
 /// A namespace that the job has nothing to do with.
 const OTHER: &str = "ssa-attack-other";
 const RUNTIME_CLASS: &str = "ssa-attack";
-const BINDING: &str = "validatingadmissionpolicybinding/spark-submit-as-isolation";
-/// The programs of the attack, beside each other in a directory of whoever runs one.
-const PROGRAMS: [(&str, &str); 8] = [
-    ("api.py", include_str!("api.py")),
-    ("reach.py", include_str!("reach.py")),
-    ("pods.py", include_str!("pods.py")),
-    ("wide.py", include_str!("wide.py")),
-    ("driver.py", include_str!("driver.py")),
-    ("smuggle.py", include_str!("smuggle.py")),
-    ("executor.py", include_str!("executor.py")),
-    ("bob.py", include_str!("bob.py")),
-];
+/// Longest wait for a job's first work.
+const START: Duration = Duration::from_secs(300);
 
 /// One scene at a time: there is one namespace, and one policy.
 static ONE: Mutex<()> = Mutex::new(());
@@ -87,14 +82,19 @@ pub fn assert_expected(mode: Mode, rows: &[Row]) {
     for row in rows {
         let mark = if row.is_expected(mode) { ' ' } else { '!' };
         let message: String = row.message.chars().take(220).collect();
-        println!("{mark}{:8} {:8} {:>4}  {}; {}; {message}", row.stop, row.by, row.status, row.name, row.request);
+        println!(
+            "{mark}{:8} {:8} {:>4}  {}; {}; {message}",
+            row.stop, row.by, row.status, row.name, row.request
+        );
     }
     let refused = rows.iter().filter(|row| row.by != "nobody").count();
     println!("{} attempts, {refused} refused ({mode:?})\n", rows.len());
     let wrong: Vec<String> = rows
         .iter()
         .filter(|row| !row.is_expected(mode))
-        .map(|row| format!("{} (expected {}, was {} {}): {}", row.name, row.stop, row.by, row.status, row.message))
+        .map(|row| {
+            format!("{} (expected {}, was {} {}): {}", row.name, row.stop, row.by, row.status, row.message)
+        })
         .collect();
     assert!(wrong.is_empty(), "{} of {} attempts ({mode:?}):\n{}", wrong.len(), rows.len(), wrong.join("\n"));
 }
@@ -105,7 +105,8 @@ pub struct Scene {
     bob_job: String,
     bob_pod: String,
     flag: PathBuf,
-    ui: String,
+    /// What his driver says of itself.
+    about: Value,
     alice: Workshop,
     _bobs: Workshop,
     _lock: MutexGuard<'static, ()>,
@@ -126,13 +127,17 @@ impl Scene {
         let flag = bobs.file("flag", "");
         let bob = start(&mut run("bob", &bobs.path("bob.py"), &[flag.to_str().expect("path")]));
         // From here on its drop ends bob's job.
-        let [bob_job, bob_pod, ui] = [const { String::new() }; 3];
-        let alice = Workshop::new("alice");
-        let mut scene = Self { bob, bob_job, bob_pod, flag, ui, alice, _bobs: bobs, _lock: lock };
+        let [bob_job, bob_pod] = [const { String::new() }; 2];
+        let (about, alice) = (Value::Null, Workshop::new("alice"));
+        let mut scene = Self { bob, bob_job, bob_pod, flag, about, alice, _bobs: bobs, _lock: lock };
         scene.bob_job = scene.bob.job().0;
-        let ui = PathBuf::from(format!("{}.ui", scene.flag.display()));
-        until("bob's executor has worked", || ui.exists());
-        scene.ui = fs::read_to_string(ui).expect("address");
+        let about = PathBuf::from(format!("{}.about", scene.flag.display()));
+        let begin = Instant::now();
+        while !about.exists() {
+            assert!(begin.elapsed() < START, "bob's executor never worked");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        scene.about = serde_json::from_slice(&fs::read(about).expect("about")).expect("JSON");
         let selector = format!("spark-submit-as/job={}", scene.bob_job);
         let name = "jsonpath={.items[0].metadata.name}";
         scene.bob_pod = kubectl(&["get", "pods", "-n", NAMESPACE, "-l", &selector, "-o", name]);
@@ -163,7 +168,8 @@ impl Scene {
         let logging = self.alice.file("log4j2.properties", &logging(&self.alice.path("spark.log")));
         let arguments = [scene.to_str().expect("path"), word];
         let log = format!("spark.driver.extraJavaOptions=-Dlog4j2.configurationFile={}", logging.display());
-        let mut running = start(&mut run_with("alice", &["--conf", &log], &self.alice.path(program), &arguments));
+        let mut running =
+            start(&mut run_with("alice", &["--conf", &log], &self.alice.path(program), &arguments));
         let (job, _) = running.job();
         let _wide = matches!(table, Table::Wide).then(|| Wide::new(&job));
         // The wrapper may mend what it owns when a job starts, so these come after it. The program waits for them.
@@ -178,7 +184,10 @@ impl Scene {
         assert_eq!(ended.code(), 0, "{}\n{}", ended.stdout, ended.stderr);
         let lines = ended.stdout.lines().filter_map(|line| line.strip_prefix("ATTEMPT "));
         let rows: Vec<Row> = lines.map(|line| serde_json::from_str(line).expect("a row")).collect();
-        assert!(ended.stdout.contains(&format!("DONE {}", rows.len())), "it did not try everything: {ended:?}");
+        assert!(
+            ended.stdout.contains(&format!("DONE {}", rows.len())),
+            "it did not try everything: {ended:?}"
+        );
         assert_eq!(objects_of(&job), Vec::<String>::new());
         rows
     }
@@ -187,7 +196,8 @@ impl Scene {
     fn knowledge(&self, mode: Mode) -> Value {
         let uid = |what: &str| kubectl(&["get", what, "-n", NAMESPACE, "-o", "jsonpath={.metadata.uid}"]);
         let pod: Value =
-            serde_json::from_str(&kubectl(&["get", "pod", &self.bob_pod, "-n", NAMESPACE, "-o", "json"])).expect("JSON");
+            serde_json::from_str(&kubectl(&["get", "pod", &self.bob_pod, "-n", NAMESPACE, "-o", "json"]))
+                .expect("JSON");
         let run = bed("SSA_BED_RUN");
         let driver = processes_with(&format!("SPARK_SUBMIT_AS_JOB={}", self.bob_job))[0];
         json!({
@@ -200,7 +210,7 @@ impl Scene {
             "bob": {
                 "job": self.bob_job, "job_account_uid": uid(&format!("serviceaccount/ssa-job-{}", self.bob_job)),
                 "pod": self.bob_pod, "pod_uid": pod["metadata"]["uid"], "pod_ip": pod["status"]["podIP"],
-                "idle_pod": "bobs-idle-pod", "ui": self.ui, "ui_port": self.ui.rsplit(':').next().and_then(|port| port.parse::<u16>().ok()),
+                "idle_pod": "bobs-idle-pod", "ui": self.about["ui"], "port": self.about["port"],
                 "account": "bobs-account", "account_uid": uid("serviceaccount/bobs-account"),
                 "secret": "bobs-secret", "secret_value": "only-for-bob",
                 "configmap": "bobs-configmap", "claim": "ssa-volume-bob",
@@ -219,7 +229,8 @@ impl Scene {
 
     /// Everything in the namespace that is not alice's: what it is and whose.
     pub fn state(&self) -> Vec<String> {
-        let kinds = "pods,secrets,configmaps,serviceaccounts,persistentvolumeclaims,services,roles,rolebindings";
+        let kinds =
+            "pods,secrets,configmaps,serviceaccounts,persistentvolumeclaims,services,roles,rolebindings";
         let text = kubectl(&["get", kinds, "-n", NAMESPACE, "-o", "json"]);
         let list: Value = serde_json::from_str(&text).expect("JSON");
         let mut lines: Vec<String> = list["items"]
@@ -248,14 +259,24 @@ impl Scene {
         lines
     }
 
+    fn take_bob(&mut self) -> Running {
+        std::mem::replace(&mut self.bob, start(Command::new("true").stdin(Stdio::null())))
+    }
+
     /// Bob's job goes on to its end on the executor that it had, and succeeds.
     pub fn bob_ends_well(mut self) {
-        let pod = kubectl(&["get", "pod", &self.bob_pod, "-n", NAMESPACE, "-o", "jsonpath={.status.phase}{.metadata.deletionTimestamp}"]);
+        let pod = kubectl(&[
+            "get",
+            "pod",
+            &self.bob_pod,
+            "-n",
+            NAMESPACE,
+            "-o",
+            "jsonpath={.status.phase}{.metadata.deletionTimestamp}",
+        ]);
         assert_eq!(pod, "Running");
         fs::remove_file(&self.flag).expect("flag");
-        let mut other = start(Command::new("true").stdin(Stdio::null()));
-        std::mem::swap(&mut other, &mut self.bob);
-        let ended = other.end();
+        let ended = self.take_bob().end();
         assert_eq!(ended.code(), 0, "{ended:?}");
         assert!(ended.stdout.contains("first 4950\n") && ended.stdout.contains("last 4950\n"), "{ended:?}");
     }
@@ -264,8 +285,9 @@ impl Scene {
 impl Drop for Scene {
     fn drop(&mut self) {
         if let Ok(None) = self.bob.child.try_wait() {
+            let pods = kubectl_try(&["get", "pods,events", "-n", NAMESPACE, "-o", "wide"]).stdout;
             let _ = Command::new("kill").arg(self.bob.child.id().to_string()).status();
-            let _ = self.bob.child.wait();
+            println!("bob's job did not end by itself: {:?}\n{pods}", self.take_bob().end());
         }
         remove();
     }
@@ -282,186 +304,4 @@ fn run_with(login: &str, options: &[&str], program: &Path, arguments: &[&str]) -
     words.push(program.to_str().expect("path"));
     words.extend(arguments);
     as_platform(&words)
-}
-
-fn idle_spec() -> Value {
-    json!({
-        "serviceAccountName": "ssa-executor", "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 1,
-        "securityContext": {"runAsNonRoot": true, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [{
-            "name": "idle", "image": "localhost/pause:bench", "imagePullPolicy": "Never",
-            "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
-        }],
-    })
-}
-
-/// What is worth an attack: bob's, the team's, and what the attempts name.
-fn things() -> Vec<Value> {
-    let named = |version: &str, kind: &str, name: &str, fields: Value| {
-        let mut object = json!({"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": NAMESPACE}});
-        object.as_object_mut().expect("object").extend(fields.as_object().expect("fields").clone());
-        object
-    };
-    let mut team = named("v1", "Pod", "team-service", json!({"spec": idle_spec()}));
-    team["metadata"]["labels"] = json!({"app": "team-service"});
-    let mut class = named("node.k8s.io/v1", "RuntimeClass", RUNTIME_CLASS, json!({"handler": "runc"}));
-    class["metadata"].as_object_mut().expect("object").remove("namespace");
-    vec![
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": OTHER}}),
-        class,
-        named("v1", "Secret", "bobs-secret", json!({"stringData": {"key": "only-for-bob"}})),
-        named("v1", "ConfigMap", "bobs-configmap", json!({"data": {"key": "only-for-bob"}})),
-        named("v1", "ServiceAccount", "bobs-account", json!({})),
-        // More than a job may: what makes another account worth taking.
-        named(
-            "rbac.authorization.k8s.io/v1",
-            "RoleBinding",
-            "bobs-account",
-            json!({"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"},
-                   "subjects": [{"kind": "ServiceAccount", "name": "bobs-account", "namespace": NAMESPACE}]}),
-        ),
-        named(
-            "v1",
-            "PersistentVolumeClaim",
-            "ssa-volume-bob",
-            json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}),
-        ),
-        named(
-            "v1",
-            "Service",
-            "team-service",
-            json!({"spec": {"selector": {"app": "team-service"}, "ports": [{"port": 80}]}}),
-        ),
-        team,
-    ]
-}
-
-/// Takes away what a scene made; it may have been left by one that was killed.
-fn remove() {
-    for namespace in [NAMESPACE, OTHER] {
-        let pods = kubectl_try(&["get", "pods", "-n", namespace, "-o", "name"]).stdout;
-        for pod in pods.lines() {
-            let patch = r#"{"metadata": {"finalizers": null}}"#;
-            kubectl_try(&["patch", pod, "-n", namespace, "--type=merge", "-p", patch]);
-        }
-        kubectl(&["delete", "namespace", namespace, "--ignore-not-found", "--timeout=120s"]);
-    }
-    kubectl(&["delete", "runtimeclass", RUNTIME_CLASS, "--ignore-not-found"]);
-}
-
-/// A role for one job that is wider than the shipped one, as an administrator may have made it.
-struct Wide(String);
-
-impl Wide {
-    fn new(job: &str) -> Self {
-        let metadata = json!({"name": format!("wide-{job}"), "namespace": NAMESPACE});
-        let parts = ["attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward", "proxy", "resize", "status"];
-        let mut resources = vec!["pods".to_owned()];
-        resources.extend(parts.map(|part| format!("pods/{part}")));
-        let rules = json!([{"apiGroups": [""], "resources": resources, "verbs": ["*"]}]);
-        let version = "rbac.authorization.k8s.io/v1";
-        let role = json!({"apiVersion": version, "kind": "Role", "metadata": metadata, "rules": rules});
-        let binding = json!({
-            "apiVersion": version, "kind": "RoleBinding", "metadata": metadata,
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": metadata["name"]},
-            "subjects": [{"kind": "ServiceAccount", "name": format!("ssa-job-{job}"), "namespace": NAMESPACE}],
-        });
-        apply(&format!("{role}\n---\n{binding}"));
-        Self(format!("wide-{job}"))
-    }
-}
-
-impl Drop for Wide {
-    fn drop(&mut self) {
-        kubectl_try(&["delete", "role,rolebinding", &self.0, "-n", NAMESPACE]);
-    }
-}
-
-/// The policy is not in force in the namespace while this lives; everywhere else it is.
-struct Exception(Option<Value>);
-
-impl Exception {
-    fn new() -> Self {
-        let Ended { status, stdout, .. } = kubectl_try(&["get", BINDING, "-o", "json"]);
-        if !status.success() {
-            return Self(None);
-        }
-        let binding: Value = serde_json::from_str(&stdout).expect("JSON");
-        let mut spec = binding["spec"].clone();
-        let but = json!({"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": [NAMESPACE]});
-        let selector = &mut spec["matchResources"]["namespaceSelector"]["matchExpressions"];
-        match selector.as_array_mut() {
-            Some(list) => list.push(but),
-            None => *selector = json!([but]),
-        }
-        replace_spec(&spec);
-        Self(Some(binding["spec"].clone()))
-    }
-}
-
-impl Drop for Exception {
-    fn drop(&mut self) {
-        if let Some(spec) = &self.0 {
-            replace_spec(spec);
-        }
-    }
-}
-
-fn replace_spec(spec: &Value) {
-    let patch = json!([{"op": "replace", "path": "/spec", "value": spec}]).to_string();
-    kubectl(&["patch", BINDING, "--type=json", "-p", &patch]);
-}
-
-/// Spark's log into a file, where the program reads what the API server said.
-fn logging(file: &Path) -> String {
-    format!(
-        "rootLogger.level = warn\nrootLogger.appenderRef.file.ref = file\nappender.file.type = File\n\
-         appender.file.name = file\nappender.file.fileName = {}\nappender.file.layout.type = PatternLayout\n\
-         appender.file.layout.pattern = %p %c{{1}}: %m%n%ex\n",
-        file.display()
-    )
-}
-
-/// A directory of an account's own with the programs in it.
-struct Workshop {
-    account: String,
-    directory: PathBuf,
-}
-
-impl Workshop {
-    fn new(account: &str) -> Self {
-        let made = shell_as(account, "umask 077; mktemp -d ~/attack.XXXXXX");
-        let directory = PathBuf::from(made.stdout.trim());
-        assert!(directory.is_absolute(), "{made:?}");
-        let workshop = Self { account: account.to_owned(), directory };
-        for (name, text) in PROGRAMS {
-            workshop.file(name, text);
-        }
-        workshop
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
-    }
-
-    /// Writes a file as the account.
-    fn file(&self, name: &str, text: &str) -> PathBuf {
-        use std::io::Write;
-        let path = self.path(name);
-        let mut writer = Command::new("sudo")
-            .args(["-u", &self.account, "sh", "-c", "umask 077; cat > \"$1\"", "sh"])
-            .arg(&path)
-            .stdin(Stdio::piped())
-            .spawn()
-            .expect("sudo");
-        writer.stdin.take().expect("stdin").write_all(text.as_bytes()).expect("write");
-        assert!(writer.wait().expect("wait").success());
-        path
-    }
-}
-
-impl Drop for Workshop {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.directory);
-    }
 }

@@ -79,7 +79,8 @@ def attempt(scene, changes):
     start = os.path.getsize(scene.log) if os.path.exists(scene.log) else 0
     conf = SparkConf()
     # Spark asks for an executor again and again, and ends the program at some number of failures.
-    patient = {"spark.ui.enabled": "false", "spark.executor.maxNumFailures": "100000"}
+    # Its start does not wait for one.
+    patient = {"spark.executor.maxNumFailures": "100000", "spark.scheduler.maxRegisteredResourcesWaitingTime": "0s"}
     for key, value in {**patient, **changes}.items():
         conf.set(key, value)
     context, text = None, ""
