@@ -95,13 +95,25 @@ $(for version in $BED_VERSIONS; do profile "$version"; done)
     namespace: {template: "\${adminProperty:k8sNS}"}
     spark: {defaults: {spark.kubernetes.container.image: "$(spark_image "$BED_SPARK")"}}
     environment: {set: {PYSPARK_PYTHON: /usr/bin/python3}}
+  attack:
+    cluster: main
+    spark_home: $(spark_home "$BED_SPARK")
+    namespace: {template: "\${adminProperty:attackNS}"}
+    credentials: {token_ttl: 10m}
+    spark:
+      defaults:
+        spark.kubernetes.container.image: "$(spark_image "$BED_SPARK")"
+        spark.executor.instances: "1"
+        spark.executor.memory: 512m
+        spark.kubernetes.executor.request.cores: 100m
+    environment: {set: {PYSPARK_PYTHON: /usr/bin/python3}}
 namespace_policies:
   small: {pod_security: restricted}
 CONFIG
   cat > "$BED_ETC/spark-submit-as/properties.yaml" <<PROPERTIES
 logins:
-  alice: {k8sNS: team-a}
-  bob: {k8sNS: team-a}
+  alice: {k8sNS: team-a, attackNS: ssa-attack}
+  bob: {k8sNS: team-a, attackNS: ssa-attack}
 PROPERTIES
 }
 
