@@ -338,7 +338,7 @@ stop_cluster() {
     local file value
     # Their data ends with them, so they need no time to finish. The kubelet must not see the
     # containers go: it would start them again.
-    stop KILL netpolicy kubelet kube-proxy kube-scheduler kube-controller-manager kube-apiserver etcd
+    stop KILL "${SERVICES[@]}" netpolicy kubelet kube-proxy kube-scheduler kube-controller-manager kube-apiserver etcd
     ! pid_of containerd >/dev/null || remove_containers
     stop TERM containerd
     end_shims
