@@ -19,7 +19,7 @@ export SSA_RUN_DIR     = $(RUNDIR)
 export SSA_STATE_DIR   = $(STATEDIR)
 export SSA_LOG_SOCKET  = $(LOGSOCKET)
 
-.PHONY: build install demo test soak bench docs bed-down
+.PHONY: build install demo test soak matrix bench docs bed-down
 
 build:
 	$(CARGO) build --release --locked
@@ -53,6 +53,10 @@ test:
 # Everything that can be killed, broken or multiplied, at full size.
 soak:
 	tests/bed/soak
+
+# Every supported line of Spark with every kind of job.
+matrix:
+	tests/bed/matrix
 
 bench:
 	benches/run

@@ -97,6 +97,7 @@ fn cve_2021_3156_a_backslash_at_the_end_stays_one() {
         namespace,
         server: "https://192.0.2.1:6443".into(),
         driver_host: "192.0.2.7".into(),
+        driver_ports: None,
         pod_template: "/run/x".into(),
         auth_secret_file: None,
         properties_file: None,

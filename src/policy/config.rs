@@ -8,6 +8,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::spark::DriverPorts;
+
 pub mod duration;
 mod environment;
 mod explain;
@@ -244,6 +246,42 @@ pub struct Spark {
     /// Address that executors reach the driver at; this host's address towards the API server when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver_host: Option<String>,
+    /// Ports of this host that drivers listen on: each job gets a block of three for itself. Any port when absent; where
+    /// the namespace's policy isolates, 20000 to 24094.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver_ports: Option<PortRange>,
+}
+
+/// A range of TCP ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PortRange {
+    /// The first, at least 1024.
+    pub first: u16,
+    /// The last.
+    pub last: u16,
+}
+
+impl PortRange {
+    /// Where the namespace's policy names the driver's ports and the profile does not: below the ports that Linux gives to
+    /// outgoing connections (32768 and up) and Kubernetes to NodePorts (30000 and up).
+    pub const DEFAULT: Self = Self { first: 20_000, last: 24_094 };
+
+    /// How many drivers fit.
+    #[must_use]
+    pub fn blocks(self) -> u32 {
+        (u32::from(self.last) + 1).saturating_sub(u32::from(self.first)) / u32::from(DriverPorts::COUNT)
+    }
+
+    /// The ports of one driver; none when the range has no such block.
+    #[must_use]
+    pub fn block(self, index: u32) -> Option<DriverPorts> {
+        let count = DriverPorts::COUNT;
+        let offset = u16::try_from(index).ok()?.checked_mul(count)?;
+        let first = self.first.checked_add(offset)?;
+        let last = first.checked_add(count - 1)?;
+        (last <= self.last).then_some(DriverPorts { first, last })
+    }
 }
 
 /// The job's environment, built from nothing.

@@ -19,6 +19,7 @@ pub mod load;
 pub mod lookup;
 pub mod paths;
 pub mod plan;
+pub mod ports;
 pub mod proc;
 pub mod reap;
 pub mod report;

@@ -13,13 +13,13 @@ use super::startup::{CallerUid, Given};
 use super::{Failure, load};
 use crate::exit::ExitCode;
 use crate::job::{EndUser, Scratch};
-use crate::policy::config::{Config, PodSecurity, Profile, Program, Staging, Timeouts};
+use crate::policy::config::{Config, PodSecurity, PortRange, Profile, Program, Staging, Timeouts};
 use crate::policy::identity::{self, Caller, RuleTrace};
 use crate::policy::names::{JobId, Login, UserName};
 use crate::policy::namespace::{self, Variables};
 use crate::policy::token::Token;
 use crate::protocol::{ClusterAccess, HOST_ANNOTATION, MANAGED_LABEL, NamespaceWanted, Provision, WireToken};
-use crate::spark;
+use crate::spark::{self, DriverPorts};
 use crate::sys::process;
 use crate::sys::trusted;
 
@@ -80,6 +80,8 @@ pub struct Plan {
     properties: Vec<u8>,
     pod_template: Option<Vec<u8>>,
     auth_secret: String,
+    /// Where the driver's ports are taken from; any port when absent.
+    pub driver_ports: Option<PortRange>,
     /// Files to hand over, as the caller named them.
     pub stage: Vec<PathBuf>,
     /// Bounds on them.
@@ -189,6 +191,10 @@ pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Pl
     let (program, defaults, version) = spark_directory(profile, wanted.program)?;
     let arguments = spark::parse(wanted.program, &wanted.arguments, version).map_err(argument)?;
     spark::check_arguments(&arguments, &namespace.name).map_err(argument)?;
+    let driver_ports = profile.spark.driver_ports;
+    if driver_ports.is_some() {
+        spark::check_ports(&arguments, &wanted.conf).map_err(argument)?;
+    }
     spark::keys::check_map(&wanted.conf, spark::Origin::Request, Some(&namespace.name)).map_err(argument)?;
     let pod_template = match &profile.spark.executor_pod_template {
         Some(path) => Some(load::bytes(path)?),
@@ -225,6 +231,7 @@ pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Pl
         properties,
         pod_template,
         auth_secret: secret()?,
+        driver_ports,
         stage: wanted.stage,
         staging: config.staging.clone(),
         timeouts: config.timeouts.clone(),
@@ -381,6 +388,7 @@ impl Plan {
         &self,
         server: &str,
         local_address: &str,
+        driver_ports: Option<DriverPorts>,
         path_of: impl Fn(&str) -> PathBuf,
         scratch: Option<&Scratch>,
     ) -> Result<Vec<OsString>, Failure> {
@@ -389,6 +397,7 @@ impl Plan {
             namespace: self.namespace.name.clone(),
             server: server.to_owned(),
             driver_host: self.profile.spark.driver_host.clone().unwrap_or_else(|| local_address.to_owned()),
+            driver_ports,
             pod_template: path_of(POD_TEMPLATE),
             auth_secret_file: Some(path_of(AUTH_SECRET)),
             properties_file: Some(path_of(PROPERTIES)),
@@ -438,7 +447,8 @@ impl Plan {
     #[must_use]
     pub fn shown_arguments(&self) -> Vec<String> {
         let address = "https://API-SERVER";
-        self.command(address, "DRIVER-HOST", |name| PathBuf::from("RUN-DIRECTORY").join(name), None)
+        let ports = self.driver_ports.and_then(|range| range.block(0));
+        self.command(address, "DRIVER-HOST", ports, |name| PathBuf::from("RUN-DIRECTORY").join(name), None)
             .map(|words| spark::redacted(&words))
             .unwrap_or_default()
     }

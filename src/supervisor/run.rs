@@ -23,6 +23,7 @@ use super::cgroup::Cgroup;
 use super::events::{Event, Events};
 use super::journal::{Entry, Journal, Record, now};
 use super::plan::Plan;
+use super::ports::{self, Reserved};
 use super::report::Report;
 use super::rundir::{RunDirectory, ScratchDirectory};
 use super::startup::Given;
@@ -59,6 +60,7 @@ struct Life<'a> {
     record: Record,
     directory: Option<RunDirectory>,
     scratch: Option<ScratchDirectory>,
+    ports: Option<Reserved>,
     cgroup: Option<Cgroup>,
     worker: Option<Worker>,
     /// What the cluster holds for this job, for taking it back.
@@ -102,6 +104,7 @@ pub fn run(
         record,
         directory: None,
         scratch: None,
+        ports: None,
         cgroup: None,
         worker: Some(worker),
         made: TearDown {
@@ -164,6 +167,7 @@ impl Life<'_> {
         let user = &self.plan.user;
         self.directory = Some(RunDirectory::create(&self.plan.job, user.uid, user.gid)?);
         self.reached(Step::RunDirectory);
+        self.ports = self.plan.driver_ports.as_ref().map(ports::reserve).transpose()?;
         let provisioned = Instant::now() + self.plan.timeouts.provision;
         if let Some(outcome) = self.provision(provisioned)? {
             return Ok(outcome);

@@ -118,6 +118,7 @@ fn facts(random: &mut Random) -> JobFacts {
         namespace: NamespaceName::new("team-a").unwrap(),
         server: "https://192.0.2.1:6443".into(),
         driver_host: "192.0.2.7".into(),
+        driver_ports: None,
         pod_template: PathBuf::from("/run/x/template.json"),
         auth_secret_file: secret.then(|| PathBuf::from("/run/x/auth")),
         properties_file: random.one_in(2).then(|| PathBuf::from("/run/x/job.properties")),

@@ -322,12 +322,17 @@ impl Host {
     fn lose_processes(&self) {
         // All of them belong to this test: they are in its own mount namespace. Stopped first, so that a provisioner
         // does not see its supervisor die and tear down.
-        for signal in ["-STOP", "-KILL"] {
+        let send = |signal: &str| {
             for pid in self.processes() {
                 let _ = Command::new("kill").args([signal, &pid.to_string()]).stderr(Stdio::null()).status();
             }
-        }
-        until("the host has no process", || self.processes().is_empty());
+        };
+        send("-STOP");
+        until("the host has no process", || {
+            // Again and again: one that was not stopped yet may have had a child that the last look did not see.
+            send("-KILL");
+            self.processes().is_empty()
+        });
         self.remove_groups();
     }
 }

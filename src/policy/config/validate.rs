@@ -10,6 +10,7 @@ use super::{Cluster, Config, Environment, MappingRule, NamespacePolicy, Profile,
 use crate::policy::identity::check_pattern;
 use crate::policy::names::{Login, NamespaceName, UserName, is_project_key, is_word};
 use crate::policy::namespace::validate_template;
+use crate::spark::ports;
 
 mod labels;
 
@@ -281,7 +282,18 @@ fn spark(here: &Place, spark: &Spark) -> Check {
     spark.executor_pod_template.iter().try_for_each(|path| here.then("executor_pod_template").path(path))?;
     let host = spark.driver_host.as_ref().is_none_or(|host| is_host(host));
     let advice = "correct it, or leave it out for this host's address towards the API server";
-    here.then("driver_host").require(host, "must be a host's name or an IP address", advice)
+    here.then("driver_host").require(host, "must be a host's name or an IP address", advice)?;
+    let Some(range) = spark.driver_ports else { return Ok(()) };
+    let place = here.then("driver_ports");
+    let fits = range.first >= 1024 && range.blocks() >= 1;
+    place.require(fits, "must be a range of at least three ports, none below 1024", "widen it")?;
+    for (key, settings) in [("defaults", &spark.defaults), ("enforced", &spark.enforced)] {
+        for name in ports::KEYS.iter().filter(|name| settings.contains_key(**name)) {
+            let rule = "is set for each job from `driver_ports`";
+            here.then(key).then(*name).refuse(rule, "leave one of the two out")?;
+        }
+    }
+    Ok(())
 }
 
 /// A value that goes into an argument or a variable of the job.

@@ -48,6 +48,7 @@ impl Life<'_> {
         let command = plan.command(
             access.server(),
             access.driver_host(),
+            self.ports.as_ref().map(|reserved| reserved.ports),
             |name| directory.path_of(name),
             names.as_ref(),
         )?;
