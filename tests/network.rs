@@ -2,6 +2,8 @@
 //! first shown to work without the policies. Needs the test bed (`make test`).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "network/jobs.rs"]
+mod jobs;
 #[path = "network/lab.rs"]
 mod lab;
 #[path = "network/policies.rs"]
@@ -12,6 +14,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
+use jobs::Team;
 use lab::*;
 use serde_json::{Value, json};
 use support::*;
@@ -127,7 +130,10 @@ fn executors_reach_their_own_job_and_nothing_else_once_the_namespace_is_isolated
     }
 
     let host = bed("BENCH_DRIVER_HOST");
-    let drivers = [answer_at(0, "driver a"), answer_at(0, "blocks a"), answer_at(0, "driver b")];
+    let drivers = [17080, 17081, 17082];
+    for (port, name) in drivers.into_iter().zip(["driver a", "blocks a", "driver b"]) {
+        answer_at(port, name);
+    }
     let link_local = b1.link_local();
     let own_link_local = a2.link_local();
     let flow = |what, from, target, answer, allowed| Flow { what, from, target, answer, allowed };
@@ -174,8 +180,8 @@ fn executors_reach_their_own_job_and_nothing_else_once_the_namespace_is_isolated
     let named = [policies::Egress { cidr: "203.0.113.2/32", ports: &[8020] }];
     let objects = [
         policies::isolated(&team.0),
-        policies::of_job(&team.0, one, &host, &drivers[..2], &named),
-        policies::of_job(&team.0, two, &host, &drivers[2..], &[]),
+        policies::of_job(&team.0, one, &host, (drivers[0], drivers[1]), &named),
+        policies::of_job(&team.0, two, &host, (drivers[2], drivers[2]), &[]),
     ];
     apply(&json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string());
     settle(&flows, true);
@@ -192,6 +198,84 @@ fn executors_reach_their_own_job_and_nothing_else_once_the_namespace_is_isolated
     kubectl(&["delete", "networkpolicy", "--all", "-n", &team.0]);
     settle(&flows, false);
     drop(outside);
+}
+
+/// What alice's executor reaches beside bob's job in one namespace: name, kind, host, port, who answers, and whether an
+/// isolated namespace allows it.
+fn alice_reaches(policy: Value, isolated: bool) {
+    let team = Team::new(if isolated { "netpol-isolated" } else { "netpol-open" }, policy);
+    let _outside = Outside::new(&["80", "8020"]);
+    let other = Namespace::new("netpol-foreign");
+    let foreign = Pod::start(&other.0, &[("foreign", json!({}))], &[&PORT.to_string()]).remove(0);
+    let dns = NameServer::new();
+    let (bob, bobs_job, bobs_address) = team.bob_answers();
+    let host = bed("BENCH_DRIVER_HOST");
+    let flows = |own: u16, bobs: u16| {
+        [
+            ("its driver", "tcp", host.clone(), own, "connected", true),
+            ("the name server's service", "udp", dns.service.clone(), 53, dns.pod.name.as_str(), true),
+            ("a named address", "tcp", EXTERNAL.to_owned(), 8020, "outside", true),
+            ("another job's executor", "tcp", bobs_address.clone(), PORT, "bob", false),
+            ("another job's driver", "tcp", host.clone(), bobs, "connected", false),
+            ("the API server's service", "tcp", "10.96.0.1".to_owned(), 443, "connected", false),
+            ("the API server", "tcp", host.clone(), 6443, "connected", false),
+            ("the kubelet", "tcp", host.clone(), 10250, "connected", false),
+            ("the metadata address", "tcp", METADATA.to_owned(), 80, "outside", false),
+            ("a pod of another namespace", "tcp", foreign.address.clone(), PORT, "foreign", false),
+            ("the world", "tcp", EXTERNAL.to_owned(), 80, "outside", false),
+        ]
+    };
+    let bobs_port = team.driver_port(&bobs_job);
+    let found = team.alice_asks(|job| {
+        let all = flows(team.driver_port(job), bobs_port);
+        all.iter().map(|(_, kind, address, port, ..)| json!([kind, address, port])).collect()
+    });
+    let all = flows(0, bobs_port);
+    let named: Vec<_> = all.iter().map(|flow| flow.0).zip(&found).collect();
+    let wanted: Vec<_> = all
+        .iter()
+        .map(|(what, .., answer, allowed)| (*what, (*allowed || !isolated).then(|| (*answer).to_owned())))
+        .collect();
+    let named: Vec<_> = named.into_iter().map(|(what, answer)| (what, answer.clone())).collect();
+    assert_eq!(named, wanted, "isolated: {isolated}");
+
+    let pid = bob.child.id().to_string();
+    assert!(Command::new("kill").arg(pid).status().unwrap().success());
+    bob.end();
+    assert_nothing_left(&bobs_job);
+    if isolated {
+        // What belongs to jobs goes with them, what belongs to the namespace stays.
+        let left = || kubectl(&["get", "networkpolicies", "-n", &team.namespace.0, "-o", "name"]);
+        until("the jobs' policies are gone", || {
+            left().trim() == "networkpolicy.networking.k8s.io/ssa-isolated"
+        });
+    }
+}
+
+fn isolated() -> Value {
+    json!({
+        "pod_security": "restricted", "network_policy": "isolated",
+        "egress": [{"name": "store", "cidr": "203.0.113.2/32", "ports": [8020]}],
+    })
+}
+
+#[test]
+#[ignore = "needs the test bed: make test"]
+fn a_jobs_executor_reaches_everything_without_a_network_policy_and_its_own_job_alone_with_one() {
+    alice_reaches(json!({"pod_security": "restricted"}), false);
+    alice_reaches(isolated(), true);
+}
+
+#[test]
+#[ignore = "needs the test bed: make test"]
+fn a_job_shuffles_between_two_executors_of_an_isolated_namespace() {
+    let team = Team::new("netpol-shuffle", isolated());
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("testbench/jobs/shuffle.py");
+    let job = std::fs::read_to_string(source).unwrap();
+    let ended = ended(&mut team.run("bob", &["--conf", "spark.executor.instances=2"], &job, &[]));
+    assert_eq!(ended.code(), 0, "{ended:?}");
+    assert!(ended.stdout.contains("executors 2"), "{ended:?}");
+    assert_nothing_left(&ended.job());
 }
 
 /// The enforcer itself: its verdicts are compared with another program's on random policies, and what gets through the

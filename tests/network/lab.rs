@@ -27,9 +27,15 @@ pub struct Namespace(pub String);
 
 impl Namespace {
     pub fn new(prefix: &str) -> Self {
+        let namespace = Self::unmade(prefix);
+        kubectl(&["create", "namespace", &namespace.0]);
+        namespace
+    }
+
+    /// One that somebody else will make.
+    pub fn unmade(prefix: &str) -> Self {
         let seconds = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("clock").as_secs();
         let name = format!("{prefix}-{:x}-{:x}", seconds & 0xff_ffff, std::process::id());
-        kubectl(&["create", "namespace", &name]);
         Self(name)
     }
 }
@@ -120,15 +126,13 @@ pub fn lead_outside(uid: &str) {
 }
 
 /// What answers at a port of this machine's address, as drivers do.
-pub fn answer_at(port: u16, name: &'static str) -> u16 {
+pub fn answer_at(port: u16, name: &'static str) {
     let listener = TcpListener::bind((bed("BENCH_DRIVER_HOST"), port)).expect("port");
-    let port = listener.local_addr().expect("address").port();
     std::thread::spawn(move || {
         for mut client in listener.incoming().flatten() {
             let _ = client.write_all(name.as_bytes());
         }
     });
-    port
 }
 
 /// A host with the metadata address and an external one, which answers at some ports with `outside`. Only what comes from

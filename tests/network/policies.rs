@@ -18,7 +18,7 @@ pub fn isolated(namespace: &str) -> Value {
 }
 
 /// What one job needs: its own pods, its driver, name servers, and what an administrator names.
-pub fn of_job(namespace: &str, job: &str, driver: &str, ports: &[u16], egress: &[Egress<'_>]) -> Value {
+pub fn of_job(namespace: &str, job: &str, driver: &str, ports: (u16, u16), egress: &[Egress<'_>]) -> Value {
     let own = json!({"podSelector": {"matchLabels": {"spark-submit-as/job": job}}});
     let driver = json!({"ipBlock": {"cidr": format!("{driver}/32")}});
     let tcp = |ports: &[u16]| -> Value {
@@ -26,7 +26,7 @@ pub fn of_job(namespace: &str, job: &str, driver: &str, ports: &[u16], egress: &
     };
     let mut to = vec![
         json!({"to": [own]}),
-        json!({"to": [driver], "ports": tcp(ports)}),
+        json!({"to": [driver], "ports": [{"protocol": "TCP", "port": ports.0, "endPort": ports.1}]}),
         json!({
             "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}],
             "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}],
@@ -41,7 +41,7 @@ pub fn of_job(namespace: &str, job: &str, driver: &str, ports: &[u16], egress: &
         "spec": {
             "podSelector": {"matchLabels": {"spark-submit-as/job": job}},
             "policyTypes": ["Ingress", "Egress"],
-            "ingress": [{"from": [own]}, {"from": [driver]}],
+            "ingress": [{"from": [own, driver]}],
             "egress": to,
         },
     })
