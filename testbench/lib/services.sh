@@ -43,7 +43,8 @@ start_registry() {
     printf '%s=%q\n' BENCH_REGISTRY "$REGISTRY" BENCH_REGISTRY_USER "$user" BENCH_REGISTRY_PASSWORD "$password"
 }
 
-# Gives pods a token: a MutatingWebhookConfiguration of a test's own names https://WEBHOOK/inject/AUDIENCE.
+# Gives pods a token: a MutatingWebhookConfiguration of a test's own names https://WEBHOOK/inject/ and the
+# audience in hexadecimal digits.
 start_webhook() {
     require_cluster
     lock

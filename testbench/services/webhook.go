@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -41,17 +42,22 @@ type operation struct {
 }
 
 // webhook mounts a token into every container of a pod, as the webhooks of clouds do. The token's audience is the last
-// part of the URL, so that the webhook's registration says it: https://ADDRESS/inject/AUDIENCE.
+// part of the URL in hexadecimal digits, so that the webhook's registration says it: https://ADDRESS/inject/DIGITS.
 func webhook() http.Handler {
 	routes := http.NewServeMux()
 	routes.HandleFunc("POST /inject/{audience}", func(w http.ResponseWriter, q *http.Request) {
+		audience, err := hex.DecodeString(q.PathValue("audience"))
+		if err != nil {
+			http.NotFound(w, q)
+			return
+		}
 		var asked review
-		err := json.NewDecoder(http.MaxBytesReader(w, q.Body, 8<<20)).Decode(&asked)
+		err = json.NewDecoder(http.MaxBytesReader(w, q.Body, 8<<20)).Decode(&asked)
 		if err != nil || asked.Request == nil {
 			http.Error(w, "no AdmissionReview", http.StatusBadRequest)
 			return
 		}
-		patch, err := json.Marshal(inject(asked.Request, q.PathValue("audience")))
+		patch, err := json.Marshal(inject(asked.Request, string(audience)))
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return

@@ -1,5 +1,7 @@
 //! Pods that answer and ask, and a host outside of the cluster: what the traffic tests connect.
 
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
