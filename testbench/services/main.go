@@ -30,13 +30,9 @@ func run(words []string) error {
 	case "registry":
 		blobs := flags.String("blobs", "", "`FOLDER` of blobs, each named by its SHA-256 (containerd's content store)")
 		credentials := flags.String("credentials", "", "`FILE` with USER:PASSWORD")
-		tags := map[string]string{}
+		var images []string
 		flags.Func("image", "`TAG=DIGEST` of a manifest", func(word string) error {
-			tag, digest, found := strings.Cut(word, "=")
-			if !found {
-				return errors.New("TAG=DIGEST is wanted")
-			}
-			tags[tag] = digest
+			images = append(images, word)
 			return nil
 		})
 		_ = flags.Parse(words[1:])
@@ -45,7 +41,14 @@ func run(words []string) error {
 			return err
 		}
 		user, password, _ := strings.Cut(strings.TrimSpace(string(text)), ":")
-		server.Handler = (&registry{user, password, *blobs, tags}).handler()
+		r := &registry{user, password, *blobs, map[string]string{}, map[string][]byte{}}
+		for _, image := range images {
+			tag, digest, _ := strings.Cut(image, "=")
+			if err := r.offer(tag, digest); err != nil {
+				return fmt.Errorf("%s: %w", image, err)
+			}
+		}
+		server.Handler = r.handler()
 		server.Addr = *listen
 		return server.ListenAndServe()
 	case "webhook":

@@ -1,13 +1,17 @@
 package main
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 )
 
 // registry serves images to those who know the password: the reading part of the OCI distribution specification. Every
@@ -16,6 +20,21 @@ type registry struct {
 	user, password string
 	blobs          string            // folder of blobs, each named by the digits of its digest
 	tags           map[string]string // to a manifest's digest
+	own            map[string][]byte // by digest: manifests and configurations that are not in the folder
+}
+
+// manifest is what is used of an OCI image manifest.
+type manifest struct {
+	SchemaVersion int          `json:"schemaVersion"`
+	MediaType     string       `json:"mediaType"`
+	Config        descriptor   `json:"config"`
+	Layers        []descriptor `json:"layers"`
+}
+
+type descriptor struct {
+	MediaType string `json:"mediaType"`
+	Digest    string `json:"digest"`
+	Size      int    `json:"size"`
 }
 
 var (
@@ -23,6 +42,49 @@ var (
 	requested = regexp.MustCompile(`^/v2/[a-z0-9._/-]+/(manifests|blobs)/([A-Za-z0-9._:-]+)$`)
 	digests   = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 )
+
+// offer puts an image up under a tag: the one of that manifest, with a configuration of its own. It must be another image
+// than the node's: once the kubelet has pulled an image with a password, it lets no pod without the password have it,
+// under whatever name (KubeletEnsureSecretPulledImages).
+func (r *registry) offer(tag, digest string) error {
+	var image manifest
+	if err := r.read(digest, &image); err != nil {
+		return err
+	}
+	configuration := map[string]any{}
+	if err := r.read(image.Config.Digest, &configuration); err != nil {
+		return err
+	}
+	configuration["author"] = "the test bench's registry"
+	text, err := json.Marshal(configuration)
+	if err != nil {
+		return err
+	}
+	image.Config.Digest, image.Config.Size = r.keep(text), len(text)
+	if text, err = json.Marshal(image); err != nil {
+		return err
+	}
+	r.tags[tag] = r.keep(text)
+	return nil
+}
+
+func (r *registry) read(digest string, into any) error {
+	text, err := os.ReadFile(r.path(digest))
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, into)
+}
+
+func (r *registry) path(digest string) string {
+	return filepath.Join(r.blobs, strings.TrimPrefix(digest, "sha256:"))
+}
+
+func (r *registry) keep(text []byte) string {
+	digest := fmt.Sprintf("sha256:%x", sha256.Sum256(text))
+	r.own[digest] = text
+	return digest
+}
 
 func (r *registry) handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
@@ -42,35 +104,38 @@ func (r *registry) handler() http.Handler {
 			w.WriteHeader(http.StatusOK)
 		case words == nil:
 			refuse(w, http.StatusNotFound, "NAME_UNKNOWN")
+		case words[1] == "manifests":
+			r.serveManifest(w, q, words[2])
 		default:
-			r.serve(w, q, words[1] == "manifests", words[2])
+			r.serveBlob(w, q, words[2])
 		}
 	})
 }
 
-func (r *registry) serve(w http.ResponseWriter, q *http.Request, manifest bool, digest string) {
-	if tagged, ok := r.tags[digest]; manifest && ok {
-		digest = tagged
+func (r *registry) serveManifest(w http.ResponseWriter, q *http.Request, reference string) {
+	if tagged, ok := r.tags[reference]; ok {
+		reference = tagged
 	}
-	if !digests.MatchString(digest) {
+	text, ok := r.own[reference]
+	var image manifest
+	if !ok || json.Unmarshal(text, &image) != nil {
 		refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN")
 		return
 	}
-	path := filepath.Join(r.blobs, strings.TrimPrefix(digest, "sha256:"))
-	kind := "application/octet-stream"
-	if manifest {
-		var content struct{ MediaType string }
-		if text, err := os.ReadFile(path); err == nil && json.Unmarshal(text, &content) == nil {
-			kind = content.MediaType
-		}
-	}
-	if _, err := os.Stat(path); err != nil {
+	w.Header().Set("Content-Type", image.MediaType)
+	w.Header().Set("Docker-Content-Digest", reference)
+	http.ServeContent(w, q, "", time.Time{}, bytes.NewReader(text))
+}
+
+func (r *registry) serveBlob(w http.ResponseWriter, q *http.Request, digest string) {
+	w.Header().Set("Content-Type", "application/octet-stream")
+	if text, ok := r.own[digest]; ok {
+		http.ServeContent(w, q, "", time.Time{}, bytes.NewReader(text))
+	} else if digests.MatchString(digest) {
+		http.ServeFile(w, q, r.path(digest))
+	} else {
 		refuse(w, http.StatusNotFound, "BLOB_UNKNOWN")
-		return
 	}
-	w.Header().Set("Content-Type", kind)
-	w.Header().Set("Docker-Content-Digest", digest)
-	http.ServeFile(w, q, path)
 }
 
 func refuse(w http.ResponseWriter, status int, code string) {
