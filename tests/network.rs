@@ -12,6 +12,7 @@ mod support;
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use jobs::Team;
@@ -81,7 +82,8 @@ struct NameServer {
 
 impl NameServer {
     fn new() -> Self {
-        let name = format!("ssa-test-dns-{:x}", std::process::id());
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("ssa-test-dns-{:x}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let pod =
             Pod::start("kube-system", &[(&name, json!({"app": name}))], &["53", "53/udp", "80"]).remove(0);
         apply(

@@ -49,6 +49,48 @@ fn waiting(team: &Team, job: &str) -> String {
     kubectl(&["get", "pods", "-n", &team.namespace.0, "-l", &selector, "-o", path])
 }
 
+/// The job may have one more pod like its executor, but not one that mounts the Secret or hands it on as a variable.
+fn no_pod_mounts_it(team: &Team, job: &str) {
+    let selector = format!("spark-submit-as/job={job}");
+    let text = kubectl(&["get", "pods", "-n", &team.namespace.0, "-l", &selector, "-o", "json"]);
+    let list: Value = serde_json::from_str(&text).unwrap();
+    let mut pod = list["items"][0].clone();
+    pod["metadata"] = json!({
+        "name": format!("spark-{job}-exec-77"), "namespace": team.namespace.0,
+        "labels": pod["metadata"]["labels"], "annotations": pod["metadata"]["annotations"],
+        "ownerReferences": pod["metadata"]["ownerReferences"],
+    });
+    pod.as_object_mut().unwrap().remove("status");
+    pod["spec"].as_object_mut().unwrap().remove("nodeName");
+    let kubeconfig = format!("{}/{job}/kubeconfig", bed("SSA_BED_RUN"));
+    let tried = |pod: &Value| {
+        let file = temporary_file("pod.json", &pod.to_string());
+        let path = file.path.to_str().unwrap();
+        kubectl_try(&[
+            "--kubeconfig",
+            &kubeconfig,
+            "create",
+            "--dry-run=server",
+            "--validate=false",
+            "-f",
+            path,
+        ])
+    };
+    let plain = tried(&pod);
+    assert_eq!(plain.code(), 0, "{plain:?}");
+    let mut mounting = pod.clone();
+    let volume = json!({"name": "secret", "secret": {"secretName": SECRET}});
+    mounting["spec"]["volumes"].as_array_mut().unwrap().push(volume);
+    let mut naming = pod.clone();
+    let reference = json!({"name": "SECRET", "valueFrom": {"secretKeyRef": {"name": SECRET, "key": ".dockerconfigjson"}}});
+    naming["spec"]["containers"][0]["env"].as_array_mut().unwrap().push(reference);
+    for pod in [mounting, naming] {
+        let refused = tried(&pod);
+        assert_ne!(refused.code(), 0, "{refused:?}");
+        assert!(refused.stderr.contains("spark-submit-as-isolation"), "{refused:?}");
+    }
+}
+
 #[test]
 #[ignore = "needs the test bed: make test"]
 fn a_job_pulls_from_a_private_registry_in_a_fresh_namespace() {
@@ -58,7 +100,7 @@ fn a_job_pulls_from_a_private_registry_in_a_fresh_namespace() {
         "pod_security": "restricted",
         "images": [format!("{}/team/*", registry["BENCH_REGISTRY"])],
         "executor_account": {
-            "annotations": {"cloud.example.com/role": "spark-${dssUserLogin}"},
+            "annotations": {"cloud.example.com/role": "spark-${adminProperty:k8sNS}"},
             "image_pull_secrets": [SECRET],
         },
     });
@@ -79,8 +121,14 @@ fn a_job_pulls_from_a_private_registry_in_a_fresh_namespace() {
     until("the registry refuses", || waiting(&team, &job).contains("401 Unauthorized"));
     let account = kubectl(&["get", "serviceaccount", "ssa-executor", "-n", &team.namespace.0, "-o", "json"]);
     let account: Value = serde_json::from_str(&account).unwrap();
-    assert_eq!(account["metadata"]["annotations"]["cloud.example.com/role"], "spark-alice", "{account}");
+    assert_eq!(
+        account["metadata"]["annotations"]["cloud.example.com/role"],
+        format!("spark-{}", team.namespace.0),
+        "{account}"
+    );
     assert_eq!(account["imagePullSecrets"], json!([{"name": SECRET}]), "{account}");
+
+    no_pod_mounts_it(&team, &job);
 
     // With it, the same job goes on.
     let words = [

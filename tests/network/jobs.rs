@@ -58,6 +58,7 @@ impl Team {
         fs::set_permissions(&properties, fs::Permissions::from_mode(0o644)).expect("chmod");
         let mut all = configuration();
         all["callers"] = json!(["root"]);
+        all["timeouts"] = json!({"grace": "2s"});
         all["users"]["properties"] = json!(properties);
         all["namespace_policies"] = json!({"team": policy});
         let mut profile = all["profiles"]["per-user"].clone();
