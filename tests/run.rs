@@ -164,33 +164,6 @@ fn a_jvm_job_runs() {
 
 #[test]
 #[ignore = "needs the test bed: make test"]
-fn other_versions_of_spark_run_with_no_request_refused() {
-    for version in ["3.5.9", "4.3.0"] {
-        let pi = format!(
-            "{}/examples/src/main/python/pi.py",
-            bed("SSA_BED_SPARK_HOME").replace(&bed("SSA_BED_SPARK"), version)
-        );
-        let profile = format!("per-user-{}", version.replace('.', "-"));
-        let offset = audit_length();
-        let ended = ended(&mut as_platform(&["run", "--user", "bob", "--profile", &profile, "--", &pi, "4"]));
-        assert_eq!(ended.code(), 0, "{version}: {ended:?}");
-        assert!(ended.stdout.contains("Pi is roughly 3."), "{version}: {ended:?}");
-        let account = format!("system:serviceaccount:dss-ns-bob:ssa-job-{}", ended.job());
-        let own: Vec<Value> = audit_since(offset)
-            .into_iter()
-            .filter(|line| line["user"]["username"] == account.as_str())
-            .collect();
-        assert!(own.len() > 3, "{version}: the driver's requests are in the audit log");
-        for line in own {
-            let code = line["responseStatus"]["code"].as_i64().unwrap();
-            assert!(code != 403 && code != 401, "{version}: {line}");
-        }
-        assert_nothing_left(&ended.job());
-    }
-}
-
-#[test]
-#[ignore = "needs the test bed: make test"]
 fn executors_run_under_an_account_without_rights_owned_by_the_job() {
     let flag = private_file("alice", "flag", "");
     let job = private_file("dssuser", "job.py", WAITING_JOB);

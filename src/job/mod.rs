@@ -64,7 +64,9 @@ pub struct Job {
     pub environment: Vec<(OsString, OsString)>,
     /// Scratch directory, where files were handed over.
     pub scratch: Option<Scratch>,
-    /// Limits to give back: resource, soft, hard.
+    /// Files `cgroup.procs` of the cgroups that limit it.
+    pub groups: Vec<OwnedFd>,
+    /// Limits to give back, or to set: resource, soft, hard.
     pub limits: Vec<(Resource, rlim_t, rlim_t)>,
 }
 
@@ -99,6 +101,12 @@ pub fn start(job: Job, supervisor: Pid, pipe: OwnedFd) -> i32 {
 }
 
 fn prepare(job: &Job, supervisor: Pid, pipe: RawFd) -> Result<(), Trouble> {
+    // While this is root; what it starts later is born there (cgroups(7)).
+    for group in &job.groups {
+        nix::unistd::write(group, b"0")
+            .map_err(io::Error::from)
+            .map_err(Trouble::setup("entering a cgroup"))?;
+    }
     // A session of its own: no controlling terminal to push characters into (TIOCSTI, CVE-2005-4890) [38], and a
     // process group to signal.
     setsid().map_err(io::Error::from).map_err(Trouble::setup("setsid"))?;

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::keys::{ENFORCED, Value};
+use super::ports::DriverPorts;
 use super::words::Parsed;
 use crate::policy::config;
 use crate::policy::names::{JobId, NamespaceName};
@@ -13,6 +14,8 @@ use crate::protocol::AUTH_SECRET_KEY;
 pub const DEFAULTS: &[(&str, &str)] = &[
     // The UI listens on all interfaces, without a password.
     ("spark.ui.enabled", "false"),
+    // Where it is switched on: a free port, since each driver's ports have few retries ([`super::ports`]).
+    ("spark.ui.port", "0"),
 ];
 
 /// What is known of a job once the cluster is ready for it.
@@ -26,6 +29,8 @@ pub struct JobFacts {
     pub server: String,
     /// Address that executors reach the driver at.
     pub driver_host: String,
+    /// The ports reserved for this driver; any when absent.
+    pub driver_ports: Option<DriverPorts>,
     /// The executors' pod template, a file that the end-user can read.
     pub pod_template: PathBuf,
     /// The driver's copy of the RPC secret, a file that only the end-user can read.
@@ -84,6 +89,9 @@ pub fn command_line(parsed: &Parsed, facts: &JobFacts, spark: &config::Spark) ->
         if !ENFORCED.iter().any(|enforced| enforced.key == key && stronger(enforced.value)) {
             setting(&mut line, key, &value);
         }
+    }
+    for (key, value) in facts.driver_ports.into_iter().flat_map(DriverPorts::settings) {
+        setting(&mut line, key, &value);
     }
     option(&mut line, "--master", format!("k8s://{}", facts.server).as_ref());
     option(&mut line, "--deploy-mode", "client".as_ref());

@@ -22,7 +22,9 @@ use nix::sys::wait::WaitStatus;
 use super::cgroup::Cgroup;
 use super::events::{Event, Events};
 use super::journal::{Entry, Journal, Record, now};
+use super::limits::Planned;
 use super::plan::Plan;
+use super::ports::{self, Reserved};
 use super::report::Report;
 use super::rundir::{RunDirectory, ScratchDirectory};
 use super::startup::Given;
@@ -32,10 +34,13 @@ use super::{Failure, Outcome, tree};
 use crate::exit::ExitCode;
 use crate::job::Staged;
 use crate::policy::names::JobId;
+use crate::policy::token::Token;
 use crate::protocol::{Kind, Reply, Request, TearDown};
+use crate::spark;
 use crate::sys::process::Child;
 
 mod credential;
+mod executors;
 mod recorded;
 mod renewal;
 mod renewing;
@@ -43,8 +48,9 @@ mod starting;
 mod taking_back;
 
 use credential::{Access, KUBECONFIG};
+use executors::Watch;
 use renewal::Renewal;
-use renewing::Credential;
+use renewing::Heard;
 
 /// How long processes may take to die from KILL.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
@@ -59,7 +65,9 @@ struct Life<'a> {
     record: Record,
     directory: Option<RunDirectory>,
     scratch: Option<ScratchDirectory>,
+    ports: Option<Reserved>,
     cgroup: Option<Cgroup>,
+    limits: Planned,
     worker: Option<Worker>,
     /// What the cluster holds for this job, for taking it back.
     made: TearDown,
@@ -68,6 +76,10 @@ struct Life<'a> {
     job: Option<Child>,
     access: Option<Access>,
     renewal: Option<Renewal>,
+    /// The job's token as it is in the kubeconfig.
+    token: Option<Token>,
+    /// While the job runs and is not told to stop.
+    watch: Option<Watch>,
 }
 
 /// Runs a job that was decided on. `staged` are the caller's files, opened; `tell_id` is called when the job is on record.
@@ -86,7 +98,8 @@ pub fn run(
     // Its start takes longer than the record's way to the disk. Nothing is asked of it before that is there.
     let worker = start_worker(plan)?;
     steps::reached(Step::ProvisionerStarted, Victims { provisioner: Some(worker.pid()), job: None });
-    let (record, entry) = match on_record(plan) {
+    let limits = plan.limits();
+    let (record, entry) = match on_record(plan, &limits) {
         Ok(made) => made,
         Err(failure) => {
             worker.end();
@@ -102,7 +115,9 @@ pub fn run(
         record,
         directory: None,
         scratch: None,
+        ports: None,
         cgroup: None,
+        limits,
         worker: Some(worker),
         made: TearDown {
             job: plan.job.clone(),
@@ -116,10 +131,18 @@ pub fn run(
         job: None,
         access: None,
         renewal: None,
+        token: None,
+        watch: None,
     };
     let result = tell_id(&plan.job).and_then(|()| life.live(staged));
     let ran = life.job.is_some();
+    if ran && life.limits.exceeded() {
+        life.report.warn(plan.memory_exceeded());
+    }
     life.reached(Step::JobEnded);
+    if ran {
+        life.last_words(&result);
+    }
     life.record_end(&result, ran);
     let left = life.take_back();
     life.close(&left);
@@ -143,6 +166,10 @@ pub fn run(
         Ok(_) => {
             Err(Failure::new(ExitCode::CleanupIncomplete, format!("stopped before the job began; {advice}")))
         }
+        Err(failure) if failure.code == ExitCode::NoExecutors => {
+            report.warn(format!("{}: {advice}", ExitCode::CleanupIncomplete.name()));
+            Err(failure)
+        }
         Err(failure) => Err(Failure::new(ExitCode::CleanupIncomplete, format!("{failure}; {advice}"))),
     }
 }
@@ -151,8 +178,8 @@ fn start_worker(plan: &Plan) -> Result<Worker, Failure> {
     Worker::start(&plan.provisioner, plan.open_kubeconfig()?, plan.cluster.clone())
 }
 
-fn on_record(plan: &Plan) -> Result<(Record, Entry), Failure> {
-    let record = recorded::begin(plan)?;
+fn on_record(plan: &Plan, limits: &Planned) -> Result<(Record, Entry), Failure> {
+    let record = recorded::begin(plan, limits)?;
     let entry = Journal::open()?.create(&record)?;
     Ok((record, entry))
 }
@@ -164,6 +191,7 @@ impl Life<'_> {
         let user = &self.plan.user;
         self.directory = Some(RunDirectory::create(&self.plan.job, user.uid, user.gid)?);
         self.reached(Step::RunDirectory);
+        self.ports = self.plan.driver_ports.as_ref().map(ports::reserve).transpose()?;
         let provisioned = Instant::now() + self.plan.timeouts.provision;
         if let Some(outcome) = self.provision(provisioned)? {
             return Ok(outcome);
@@ -188,7 +216,8 @@ impl Life<'_> {
     /// Has everything made. `Some` when a signal came first.
     fn provision(&mut self, deadline: Instant) -> Result<Option<Outcome>, Failure> {
         let plan = self.plan;
-        let provision = Request::Provision(plan.provision()?);
+        let ports = self.ports.as_ref().map(|reserved| reserved.ports);
+        let provision = Request::Provision(Box::new(plan.provision(ports)?));
         self.asked = true;
         self.ever_asked = true;
         self.worker_or_new()?.send(&provision)?;
@@ -238,10 +267,12 @@ impl Life<'_> {
                 granted_at,
                 namespace_created,
                 warnings,
+                mended,
             } => {
                 for warning in warnings.iter().take(8) {
                     self.report.warn(warning);
                 }
+                let mended: Vec<String> = mended.into_iter().take(8).collect();
                 let access = Access::checked(
                     server,
                     certificate_authority_data,
@@ -250,9 +281,16 @@ impl Life<'_> {
                     &local_address,
                     self.plan.namespace.name.clone(),
                 )?;
+                if let Some(asked) = &self.plan.master {
+                    spark::same_master(asked, access.server())
+                        .map_err(|error| Failure::new(error.code(), error.to_string()))?;
+                }
                 let renewal = Renewal::granted(granted_at, expires_at)?;
                 let how = if namespace_created { "created" } else { "exists" };
                 self.report.say(format!("namespace {} ({how})", self.plan.namespace.name));
+                if !mended.is_empty() {
+                    self.report.say(format!("namespace policies: {}", mended.join("; ")));
+                }
                 self.report.say(format!(
                     "service account {}, token for {} s",
                     self.plan.job.object_name(),
@@ -263,6 +301,7 @@ impl Life<'_> {
                 self.reached(Step::CredentialWritten);
                 self.access = Some(access);
                 self.renewal = Some(renewal);
+                self.token = Some(token.0);
                 self.record.times.provisioned = Some(now());
                 Ok(true)
             }
@@ -302,17 +341,20 @@ impl Life<'_> {
         Ok(())
     }
 
-    /// Waits for the job's end; relays signals, renews the token.
+    /// Waits for the job's end; relays signals, renews the token, looks at executors.
     fn wait(&mut self) -> Result<Outcome, Failure> {
         let mut stopping: Option<Instant> = None;
         let mut killed = false;
+        let mut ended = None;
+        self.watch_executors();
         loop {
             let renewal = self.renewal.as_ref().map(Renewal::due);
-            let deadline = [stopping, renewal].into_iter().flatten().min();
+            let executors = self.executors_due();
+            let deadline = [stopping, renewal, executors].into_iter().flatten().min();
             match self.next_event(deadline)? {
                 Event::Children => {
                     if let Some(outcome) = self.job_outcome()? {
-                        return Ok(outcome);
+                        return ended.map_or(Ok(outcome), Err);
                     }
                 }
                 Event::Stop(signal) => {
@@ -348,20 +390,28 @@ impl Life<'_> {
                     }
                     stopping = Some(Instant::now() + KILL_PATIENCE);
                 }
-                Event::Deadline => self.renew(),
-                Event::Provisioner => {
-                    if self.renewed() == Credential::Lost && stopping.is_none() {
+                Event::Deadline if renewal.is_some_and(|due| due <= Instant::now()) => self.renew(),
+                Event::Deadline => self.look_at_executors(),
+                Event::Provisioner => match self.heard() {
+                    Heard::Nothing => {}
+                    _ if stopping.is_some() => {}
+                    Heard::CredentialLost => {
                         self.report.warn(
                             "the job's service account is gone, so it can have no credential any more; it is ended",
                         );
                         stopping = Some(self.stop(Signal::SIGTERM));
                     }
-                }
+                    Heard::NoExecutors(failure) => {
+                        ended = Some(failure);
+                        stopping = Some(self.stop(Signal::SIGTERM));
+                    }
+                },
             }
         }
     }
 
-    fn stop(&self, signal: Signal) -> Instant {
+    fn stop(&mut self, signal: Signal) -> Instant {
+        self.watch = None;
         if let Some(job) = &self.job {
             job.signal_group(signal);
             // A stopped process (SIGTSTP) would not see the signal.
@@ -421,7 +471,7 @@ fn caller_gone() -> Failure {
 /// The provisioner's word, kept inside what it may say.
 pub(super) fn from_cluster(code: ExitCode, message: &str) -> Failure {
     let code = match code.number() {
-        214..=220 => code,
+        214..=220 | 230 => code,
         _ => ExitCode::Provisioner,
     };
     Failure::new(code, message.chars().take(1024).collect::<String>())

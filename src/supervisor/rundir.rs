@@ -60,7 +60,15 @@ pub(super) fn own_directory(path: &Path, mode: u32) -> Result<OwnedFd, Failure> 
         Err(Errno::EEXIST) => {}
         Err(error) => return Err(failed(path.display())(error)),
     }
-    trusted::open_directory(path, Links::FollowRoots).map_err(Failure::of(ExitCode::RunDirectory))
+    let directory =
+        trusted::open_directory(path, Links::FollowRoots).map_err(Failure::of(ExitCode::RunDirectory))?;
+    // One that a package made closer than it may be: the end-user must get through to what is below.
+    let found = Mode::from_bits_truncate(fstat(&directory).map_err(failed(path.display()))?.st_mode);
+    let wanted = Mode::from_bits_truncate(mode);
+    if !found.contains(wanted) {
+        fchmod(&directory, found | wanted).map_err(failed(path.display()))?;
+    }
+    Ok(directory)
 }
 
 fn new_directory(parent: &OwnedFd, name: &OsString, path: &Path) -> Result<OwnedFd, Failure> {

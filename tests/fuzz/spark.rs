@@ -118,6 +118,7 @@ fn facts(random: &mut Random) -> JobFacts {
         namespace: NamespaceName::new("team-a").unwrap(),
         server: "https://192.0.2.1:6443".into(),
         driver_host: "192.0.2.7".into(),
+        driver_ports: None,
         pod_template: PathBuf::from("/run/x/template.json"),
         auth_secret_file: secret.then(|| PathBuf::from("/run/x/auth")),
         properties_file: random.one_in(2).then(|| PathBuf::from("/run/x/job.properties")),
@@ -327,8 +328,9 @@ pub fn pod_template(random: &mut Random) -> bool {
         text = random.spoil(&text, template::MAX_BYTES + 100);
     }
     let job = JobId::new("abcdefghijklmnop").unwrap();
-    let made =
-        bounded(TEMPLATE, text.len(), || executor_pod_template(&job, "ssa-job-x", "uid-1", Some(&text)));
+    let made = bounded(TEMPLATE, text.len(), || {
+        executor_pod_template(&job, "ssa-job-x", "uid-1", Some(&text), None)
+    });
     let made = match made {
         Ok(made) => made,
         Err(error) => {

@@ -322,12 +322,17 @@ impl Host {
     fn lose_processes(&self) {
         // All of them belong to this test: they are in its own mount namespace. Stopped first, so that a provisioner
         // does not see its supervisor die and tear down.
-        for signal in ["-STOP", "-KILL"] {
+        let send = |signal: &str| {
             for pid in self.processes() {
                 let _ = Command::new("kill").args([signal, &pid.to_string()]).stderr(Stdio::null()).status();
             }
-        }
-        until("the host has no process", || self.processes().is_empty());
+        };
+        send("-STOP");
+        until("the host has no process", || {
+            // Again and again: one that was not stopped yet may have had a child that the last look did not see.
+            send("-KILL");
+            self.processes().is_empty()
+        });
         self.remove_groups();
     }
 }
@@ -490,7 +495,7 @@ fn is_closed(job: &Path) -> bool {
     names == ["record.json"] && record["phase"] == "ended" && record["cleanup"]["complete"] == true
 }
 
-/// cgroups of jobs, in every cgroup v2 hierarchy.
+/// cgroups of jobs, in every hierarchy.
 pub fn groups() -> Vec<PathBuf> {
     fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
@@ -518,7 +523,7 @@ pub fn group_mounts() -> Vec<PathBuf> {
         .filter_map(|line| {
             let mut words = line.split(' ').skip(1);
             let path = words.next()?;
-            (words.next()? == "cgroup2").then(|| PathBuf::from(path))
+            words.next()?.starts_with("cgroup").then(|| PathBuf::from(path))
         })
         .collect()
 }

@@ -1,6 +1,7 @@
 //! Tests of the room as a whole; the numbers are the security checklist's.
 
 mod command;
+mod executor_pod;
 mod files;
 mod grammar;
 mod refusals;
@@ -45,6 +46,7 @@ fn facts() -> JobFacts {
         namespace: namespace(),
         server: "https://192.0.2.1:6443".into(),
         driver_host: "192.0.2.7".into(),
+        driver_ports: None,
         pod_template: PathBuf::from("/run/x/template.json"),
         auth_secret_file: Some(PathBuf::from("/run/x/auth")),
         properties_file: Some(PathBuf::from("/run/x/job.properties")),

@@ -14,6 +14,7 @@ use crate::exit::ExitCode;
 use crate::job::{self, Job, Scratch, Staged, Trouble};
 use crate::supervisor::Failure;
 use crate::supervisor::cgroup::Cgroup;
+use crate::supervisor::limits::Entry;
 use crate::supervisor::rundir::ScratchDirectory;
 use crate::supervisor::steps::Step;
 use crate::sys::process;
@@ -48,13 +49,16 @@ impl Life<'_> {
         let command = plan.command(
             access.server(),
             access.driver_host(),
+            self.ports.as_ref().map(|reserved| reserved.ports),
             |name| directory.path_of(name),
             names.as_ref(),
         )?;
         let kubeconfig = directory.path_of(KUBECONFIG);
         self.scratch = made;
         self.reached(Step::ScratchMade);
+        self.limits.prepare()?;
         self.cgroup = self.record.cgroup.as_ref().and_then(|path| Cgroup::create(&plan.job, path));
+        let entry = self.limited()?;
         self.reached(Step::CgroupMade);
         let job = Job {
             user: plan.user.clone(),
@@ -62,7 +66,8 @@ impl Life<'_> {
             arguments: command,
             environment: plan.environment(self.given, &kubeconfig),
             scratch: names,
-            limits: self.given.limits.clone(),
+            groups: entry.groups,
+            limits: self.given.limits.iter().copied().chain(entry.limits).collect(),
         };
         let (ours, theirs) =
             pipe2(OFlag::O_CLOEXEC).map_err(Failure::doing(ExitCode::ProcessSetup, "pipe"))?;
@@ -78,6 +83,30 @@ impl Life<'_> {
         self.record_running();
         self.report.say(format!("{} runs as {}, pid {pid}", plan.program_name(), plan.user_name));
         Ok(())
+    }
+}
+
+impl Life<'_> {
+    /// Sets the driver's limits, and tells which.
+    fn limited(&self) -> Result<Entry, Failure> {
+        if self.limits.is_none() {
+            return Ok(Entry::default());
+        }
+        if self.limits.cgroup.is_some() && self.cgroup.is_none() {
+            return Err(Failure::new(
+                ExitCode::ProcessSetup,
+                "the cgroup for the driver's limits (configuration key driver of the profile) cannot be made",
+            ));
+        }
+        let entry = self.limits.limit()?;
+        self.report.say(format!("driver limited by {}", self.limits.means()));
+        if !entry.missing.is_empty() {
+            self.report.warn(format!(
+                "this host has no cgroup controllers for it: not limited: {} (configuration key driver of the profile)",
+                entry.missing.join(", ")
+            ));
+        }
+        Ok(entry)
     }
 }
 
