@@ -98,7 +98,7 @@ $(for version in $BED_VERSIONS; do profile "$version"; done)
   attack:
     cluster: main
     spark_home: $(spark_home "$BED_SPARK")
-    namespace: {template: "\${adminProperty:attackNS}"}
+    namespace: {template: "\${adminProperty:attackNS}", policies: [attack]}
     credentials: {token_ttl: 10m}
     spark:
       defaults:
@@ -109,6 +109,7 @@ $(for version in $BED_VERSIONS; do profile "$version"; done)
     environment: {set: {PYSPARK_PYTHON: /usr/bin/python3}}
 namespace_policies:
   small: {pod_security: restricted}
+  attack: {pod_security: restricted, network_policy: isolated}
 CONFIG
   cat > "$BED_ETC/spark-submit-as/properties.yaml" <<PROPERTIES
 logins:
