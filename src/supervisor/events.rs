@@ -185,7 +185,7 @@ impl Events {
         }
         terminal.show_the_rest();
         terminal.give_back();
-        stop_group();
+        stop_group(Signal::SIGTSTP);
         self.take_terminal()
     }
 
@@ -204,7 +204,7 @@ impl Events {
                     terminal.take();
                     return Ok(());
                 }
-                Some(false) => stop_group(),
+                Some(false) => stop_group(Signal::SIGTTIN),
                 None => {}
             }
             self.read_signals()?;
@@ -257,10 +257,16 @@ impl Events {
     }
 }
 
-/// Stops this process and its group, sudo included, as the terminal's stop key would. Without anybody who could continue
-/// them the kernel does not stop them.
-fn stop_group() {
-    let _ = kill(Pid::from_raw(0), Signal::SIGTSTP);
+/// Stops this process and its group, sudo included, as a terminal does it: `SIGTSTP` at its stop key, `SIGTTIN` when it
+/// is somebody else's turn. Without anybody who could continue them the kernel does not stop them.
+fn stop_group(signal: Signal) {
+    let mut only = SigSet::empty();
+    only.add(signal);
+    let _ = only.thread_unblock();
+    let _ = kill(Pid::from_raw(0), signal);
+    if TERMINAL.contains(&signal) {
+        let _ = only.thread_block();
+    }
 }
 
 /// Our parent: sudo, or the shell that root called us from. KILL on sudo cannot be relayed and orphans us, so its end

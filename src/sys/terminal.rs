@@ -9,6 +9,14 @@ use nix::fcntl::OFlag;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(libc::winsize);
 
+impl Size {
+    /// In characters.
+    #[must_use]
+    pub fn new(rows: u16, columns: u16) -> Self {
+        Self(libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 })
+    }
+}
+
 /// Opens the other side of a pseudo-terminal by its master, and not by a path that could lead to another one (TIOCGPTPEER,
 /// Linux 4.13). It does not become a controlling terminal by that.
 ///
@@ -41,10 +49,10 @@ pub fn make_controlling(terminal: &impl AsFd) -> io::Result<()> {
 /// # Errors
 /// The system call's.
 pub fn size(terminal: &impl AsFd) -> io::Result<Size> {
-    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    let mut size = Size::new(0, 0);
     // SAFETY: the pointer is to a live value of the type that the kernel writes.
-    let result = unsafe { libc::ioctl(terminal.as_fd().as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
-    if result == 0 { Ok(Size(size)) } else { Err(io::Error::last_os_error()) }
+    let result = unsafe { libc::ioctl(terminal.as_fd().as_raw_fd(), libc::TIOCGWINSZ, &raw mut size.0) };
+    if result == 0 { Ok(size) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Gives a terminal a size; its foreground processes get SIGWINCH when it is another one.

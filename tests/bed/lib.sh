@@ -88,6 +88,19 @@ $(for version in $BED_VERSIONS; do profile "$version"; done)
     namespace: {template: "\${adminProperty:k8sNS}"}
     spark: {defaults: {spark.kubernetes.container.image: "$(spark_image "$BED_SPARK")"}}
     environment: {set: {PYSPARK_PYTHON: /usr/bin/python3}}
+  # bin/pyspark expects the Python package inside of Spark's directory; in the bench's it is that directory.
+  shells:
+    cluster: main
+    spark_home: $(spark_home "$BED_SPARK")
+    programs: [spark-submit, pyspark, spark-shell, spark-sql]
+    namespace: {template: "dss-sh-\${dssUserLogin}", create: true, policies: [small]}
+    spark:
+      defaults:
+        spark.kubernetes.container.image: "$(spark_image "$BED_SPARK")"
+        spark.executor.instances: "1"
+        spark.executor.memory: 512m
+        spark.kubernetes.executor.request.cores: 50m
+    environment: {set: {PYSPARK_PYTHON: /usr/bin/python3, PYTHONPATH: $(dirname "$(spark_home "$BED_SPARK")")}}
 namespace_policies:
   small: {pod_security: restricted}
 CONFIG
