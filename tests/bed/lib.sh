@@ -88,7 +88,8 @@ $(for version in $BED_VERSIONS; do profile "$version"; done)
     namespace: {template: "\${adminProperty:k8sNS}"}
     spark: {defaults: {spark.kubernetes.container.image: "$(spark_image "$BED_SPARK")"}}
     environment: {set: {PYSPARK_PYTHON: /usr/bin/python3}}
-  # bin/pyspark expects the Python package inside of Spark's directory; in the bench's it is that directory.
+  # bin/pyspark expects the Python package inside of Spark's directory; in the bench's it is that directory. Where Python's
+  # threads are pinned to Java's, Ctrl-C breaks pyspark's connection and the Spark job goes on, here as anywhere.
   shells:
     cluster: main
     spark_home: $(spark_home "$BED_SPARK")
@@ -100,7 +101,11 @@ $(for version in $BED_VERSIONS; do profile "$version"; done)
         spark.executor.instances: "1"
         spark.executor.memory: 512m
         spark.kubernetes.executor.request.cores: 50m
-    environment: {set: {PYSPARK_PYTHON: /usr/bin/python3, PYTHONPATH: $(dirname "$(spark_home "$BED_SPARK")")}}
+    environment:
+      set:
+        PYSPARK_PYTHON: /usr/bin/python3
+        PYSPARK_PIN_THREAD: "false"
+        PYTHONPATH: $(dirname "$(spark_home "$BED_SPARK")")
 namespace_policies:
   small: {pod_security: restricted}
 CONFIG
