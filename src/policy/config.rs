@@ -15,6 +15,7 @@ mod environment;
 mod explain;
 mod parse;
 mod place;
+mod tool;
 mod validate;
 mod yaml;
 
@@ -23,6 +24,7 @@ mod tests;
 
 pub(crate) use parse::Reader;
 pub use parse::{ConfigError, MAX_TEXT, parse};
+pub use tool::{Arguments, Runnable, Tool};
 
 /// The whole file.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -154,6 +156,9 @@ pub struct Profile {
     /// Programs of its `bin` that may be run: spark-submit, pyspark, spark-shell, spark-sql.
     #[serde(default = "default_programs")]
     pub programs: Vec<Program>,
+    /// Further programs of its `bin`, and classes for its spark-class, that may be run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<Tool>,
     /// Where jobs run.
     pub namespace: Namespace,
     /// How jobs reach the cluster.

@@ -184,6 +184,7 @@ fn profile_lines(
 fn decided(config: &Config, name: &str, profile: &Profile, login: &str) -> Result<NamespaceWanted, Failure> {
     let program = profile.programs.first().copied().unwrap_or(Program::SparkSubmit);
     let arguments = if program == Program::SparkSubmit { vec!["check.py".into()] } else { Vec::new() };
+    let program = program.file_name().to_owned();
     let wanted = Invocation {
         user: login.to_owned(),
         profile: name.to_owned(),

@@ -50,8 +50,8 @@ pub struct Invocation {
     pub profile: String,
     /// The project's key.
     pub project: Option<String>,
-    /// The program.
-    pub program: Program,
+    /// The program's name.
+    pub program: String,
     /// Settings for the properties file.
     pub conf: BTreeMap<String, String>,
     /// Files to hand over.
@@ -106,15 +106,7 @@ pub fn gather(args: &RunArgs, request: Option<RequestFile>) -> Result<Invocation
     let needed = |name: &str, value: Option<String>| {
         value.ok_or_else(|| usage(format!("no {name}; give --{name}, or '{name}' in the request")))
     };
-    let program = match one("program", &args.program, request.program)?.as_deref() {
-        None | Some("spark-submit") => Program::SparkSubmit,
-        Some("pyspark") => Program::Pyspark,
-        Some("spark-shell") => Program::SparkShell,
-        Some("spark-sql") => Program::SparkSql,
-        Some(_) => {
-            return Err(usage("--program must be spark-submit, pyspark, spark-shell or spark-sql"));
-        }
-    };
+    let program = one("program", &args.program, request.program)?;
     let arguments = match (args.arguments.is_empty(), request.arguments.is_empty()) {
         (false, false) => {
             return Err(usage("arguments are given after -- and in the request; give them once"));
@@ -132,7 +124,7 @@ pub fn gather(args: &RunArgs, request: Option<RequestFile>) -> Result<Invocation
         user: needed("user", one("user", &args.user, request.user)?)?,
         profile: needed("profile", one("profile", &args.profile, request.profile)?)?,
         project: one("project", &args.project, request.project)?,
-        program,
+        program: program.unwrap_or_else(|| Program::SparkSubmit.file_name().to_owned()),
         conf: request.conf,
         stage,
         tags,

@@ -94,6 +94,7 @@ $(for version in $BED_VERSIONS; do profile "$version"; done)
     cluster: main
     spark_home: $(spark_home "$BED_SPARK")
     programs: [spark-submit, pyspark, spark-shell, spark-sql]
+    tools: [{name: beeline}]
     namespace: {template: "dss-sh-\${dssUserLogin}", create: true, policies: [small]}
     spark:
       defaults:

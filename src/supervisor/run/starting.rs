@@ -87,7 +87,7 @@ impl Life<'_> {
         heard(ours, plan.timeouts.staging)?;
         self.reached(Step::Started);
         self.record_running();
-        self.report.say(format!("{} runs as {}, pid {pid}", plan.program_name(), plan.user_name));
+        self.report.say(format!("{} runs as {}, pid {pid}", plan.program_name, plan.user_name));
         terminal.map_or(Ok(()), |terminal| self.events.attach(terminal))
     }
 }
