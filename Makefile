@@ -9,6 +9,7 @@ DESTDIR    ?=
 
 BIN      = $(PREFIX)/bin/spark-submit-as
 LIBEXEC  = $(PREFIX)/libexec/spark-submit-as-provisioner
+DROPIN   = $(PREFIX)/lib/spark-submit-as
 CONFIG   = $(SYSCONFDIR)/spark-submit-as/config.yaml
 CARGO   ?= cargo
 
@@ -24,13 +25,20 @@ export SSA_LOG_SOCKET  = $(LOGSOCKET)
 build:
 	$(CARGO) build --release --locked
 
+# The provisioner can be read by nobody but root: then the kernel lets no process of its account trace it, from exec on.
 install: build
 	install -D -m 0755 target/release/spark-submit-as $(DESTDIR)$(BIN)
-	install -D -m 0755 target/release/spark-submit-as-provisioner $(DESTDIR)$(LIBEXEC)
+	install -D -m 0711 target/release/spark-submit-as-provisioner $(DESTDIR)$(LIBEXEC)
 	install -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/spark-submit-as $(DESTDIR)$(SYSCONFDIR)/sudoers.d
 	install -D -m 0644 examples/config.yaml $(DESTDIR)$(SYSCONFDIR)/spark-submit-as/config.yaml.example
 	sed 's#/usr/local/bin/spark-submit-as#$(BIN)#' sudoers.d/spark-submit-as \
 	  | install -m 0440 /dev/stdin $(DESTDIR)$(SYSCONFDIR)/sudoers.d/spark-submit-as
+	for form in accounts group; do sed 's#/usr/local/bin/spark-submit-as#$(BIN)#' sudoers.d/spark-submit-as-$$form \
+	  | install -D -m 0440 /dev/stdin $(DESTDIR)$(PREFIX)/share/spark-submit-as/sudoers.d/spark-submit-as-$$form \
+	  || exit 1; done
+	for name in spark-submit pyspark spark-shell spark-sql; do sed 's#/usr/local/bin/spark-submit-as#$(BIN)#' \
+	  packaging/drop-in/spark-submit \
+	  | install -D -m 0755 /dev/stdin $(DESTDIR)$(DROPIN)/bin/$$name || exit 1; done
 	for unit in packaging/systemd/*; do sed 's#/usr/local/bin/spark-submit-as#$(BIN)#' $$unit \
 	  | install -D -m 0644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/} || exit 1; done
 	install -D -m 0644 man/spark-submit-as.8 $(DESTDIR)$(PREFIX)/share/man/man8/spark-submit-as.8

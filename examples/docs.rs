@@ -173,6 +173,7 @@ A JSON object with any of
 .BR user ,
 .BR profile ,
 .BR project ,
+.BR team ,
 .B program
 (strings),
 .B conf
@@ -228,6 +229,18 @@ itself.
 .PP
 A job has at most 16 tags. A key is 1 to 63 of [A\-Za\-z0\-9._\-], a value at most 255 bytes without control characters. Tags
 are in the record and in the audit lines.
+.SH PROPERTIES
+.B properties set
+and
+.B unset
+change what
+.B users.properties
+names, for automation. A new file is written beside the old one, read again, brought to the disk and renamed over it; owner, group and
+mode stay, and calls at the same time wait for each other. A directory gets a file of its own,
+.IR 50\-set.yaml ,
+and no other file of it is changed. Where
+.B users.properties
+is one file, that file is replaced, and its comments are lost.
 .SH REAP
 .B reap
 is for root itself and is meant to run every minute (spark\-submit\-as\-reap.timer, or a line for cron). It may run beside jobs, beside
@@ -333,7 +346,26 @@ stands for a name of your choice,
 for an entry of a list.
 "#;
 
-const CONFIGURATION_REST: &str = r#".SH ADMIN PROPERTIES
+const CONFIGURATION_REST: &str = r#".SH CALLERS
+An entry that is a name lets the account run jobs as everybody whom
+.B users
+allows, with every profile. An entry with
+.B account
+or
+.B group
+may narrow both; where several name one caller, any may allow a job, account and profile at once. An account that is named, or that
+is in a group that is named, never runs jobs itself, except where all that names it says
+.BR "may_run_as: self" .
+A caller that runs jobs as itself is refused a profile whose template has
+.BR ${projectKey} :
+it would choose any project's namespace.
+.SH TEAMS
+.B users.team.from_groups
+matches whole names of UNIX groups; its one group in brackets is the team's name. A job's account must be a member of its team. With
+several,
+.B run \-\-team
+says which.
+.SH ADMIN PROPERTIES
 The file of
 .B users.properties
 is YAML and root's own, with two tables:
@@ -341,6 +373,11 @@ is YAML and root's own, with two tables:
 (login, property, value) and
 .B groups
 (UNIX group, property, value). A login's own value wins. Groups of one user that differ in a value are refused.
+.PP
+It may be a directory of root's: then each
+.I *.yaml
+in it counts, at most 256 files of 4 MiB together, and each must be root's alone. One key of one login or group must not have different
+values in two files. Names that begin with . or end in ~ are left out; any other name is refused.
 .PP
 .nf
 logins:
@@ -357,6 +394,9 @@ are the login,
 its UNIX account,
 .B ${group}
 the account's primary group,
+.B ${team}
+the team (see
+.BR users.team ),
 .B ${projectKey}
 what
 .B \-\-project
@@ -364,8 +404,32 @@ says, and
 .B ${adminProperty:X}
 the admin property X. A value that is missing refuses the job.
 .PP
+A variable may have filters, as in
+.BR "${team|default('shared')}" :
+.B tolower
+makes small letters,
+.B default('x')
+(or
+.BR default:x )
+stands for a missing value, and
+.B getornull
+makes a missing value nothing.
+.PP
 A name that is a DNS label and holds at most one variable is used as it is. Any other gets a readable part and 20
-hexadecimal digits of a hash over the template and the exact values, so that two values never give one namespace.
+hexadecimal digits of a hash over the template and the exact values, so that two values never give one namespace. A value that a
+filter changed counts as changed, and so does a value that is the same as the default.
+.PP
+Where several logins may have one UNIX account, a template with
+.B ${dssUserLogin}
+or
+.B ${login}
+is refused: whoever runs as the account reaches all that its other jobs have. Use
+.BR ${user} ,
+or say
+.BR accept_shared_account .
+Rules of
+.B users.mapping
+are read backwards for that; a regular expression that is more than fixed text and one group counts as giving an account several times.
 .B default
 and
 .B kube\-*

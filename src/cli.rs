@@ -27,6 +27,8 @@ pub struct Cli {
 pub enum Verb {
     /// Run a Spark program as an end-user
     Run(Box<RunArgs>),
+    /// Run plain spark-submit arguments; user and profile come from the policy (for a drop-in `spark-submit`)
+    Submit(SubmitArgs),
     /// List jobs
     List(ListArgs),
     /// Show all that is known about jobs
@@ -37,9 +39,15 @@ pub enum Verb {
     Reap(ReapArgs),
     /// Look whether this host and the cluster are ready to run jobs
     Check(CheckArgs),
+    /// Look after namespaces, with an administrator's kubeconfig
+    #[command(subcommand)]
+    Namespace(NamespaceVerb),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// Change admin properties
+    #[command(subcommand)]
+    Properties(PropertiesVerb),
 }
 
 /// `run`.
@@ -57,6 +65,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "KEY")]
     pub project: Option<String>,
 
+    /// The team that the job belongs to, of those that its account is a member of; needed only with several
+    #[arg(long, value_name = "NAME")]
+    pub team: Option<String>,
+
     /// Program of Spark's bin directory, one of the profile's `programs` [default: spark-submit]
     #[arg(long, value_name = "NAME")]
     pub program: Option<String>,
@@ -66,7 +78,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "PATH")]
     pub stage: Vec<PathBuf>,
 
-    /// Take user, profile, project, program, conf, stage, tags and arguments from a JSON file that the caller can read,
+    /// Take user, profile, project, team, program, conf, stage, tags and arguments from a JSON file that the caller can read,
     /// so that none of them appears on a command line
     #[arg(long, value_name = "FILE")]
     pub request: Option<PathBuf>,
@@ -92,6 +104,23 @@ pub struct RunArgs {
     pub quiet: bool,
 
     /// Arguments for the Spark program
+    #[arg(last = true, value_name = "SPARK ARGUMENTS")]
+    pub arguments: Vec<OsString>,
+}
+
+/// `submit`.
+#[derive(Args, Debug)]
+pub struct SubmitArgs {
+    /// The kind of job [default: the first of the caller's `profiles`, or the only one that there is]
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+
+    /// Program of Spark's bin directory, one of the profile's `programs` [default: spark-submit]
+    #[arg(long, value_name = "NAME")]
+    pub program: Option<String>,
+
+    /// Arguments of spark-submit. `--proxy-user LOGIN` says who the job runs as, instead of the caller; `--master k8s://…`
+    /// must name the profile's cluster
     #[arg(last = true, value_name = "SPARK ARGUMENTS")]
     pub arguments: Vec<OsString>,
 }
@@ -180,6 +209,144 @@ pub struct CheckArgs {
     pub json: bool,
 }
 
+/// With whose rights, and in which cluster, `namespace …` works.
+#[derive(Args, Debug)]
+pub struct Administrator {
+    /// Kubeconfig of an administrator of the cluster (absolute path; of root's, closed to others): the provisioner may
+    /// neither list, adopt nor delete namespaces
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: PathBuf,
+
+    /// Context of that kubeconfig [default: its current context]
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+
+    /// Cluster of the configuration that it leads to [default: the only one]
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+}
+
+/// `namespace …`.
+#[derive(Debug, Subcommand)]
+pub enum NamespaceVerb {
+    /// List managed namespaces: whose they are, and whether that user still exists
+    List(NamespaceListArgs),
+    /// Give a namespace that exists to a user or a team
+    Adopt(AdoptArgs),
+    /// Namespaces' policies
+    #[command(subcommand)]
+    Policies(PoliciesVerb),
+    /// Delete namespaces of users that have been gone for long
+    Prune(PruneArgs),
+}
+
+/// `namespace list`.
+#[derive(Args, Debug)]
+pub struct NamespaceListArgs {
+    /// Whose rights
+    #[command(flatten)]
+    pub administrator: Administrator,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `namespace adopt`.
+#[derive(Args, Debug)]
+pub struct AdoptArgs {
+    /// The namespace
+    #[arg(value_name = "NAMESPACE")]
+    pub namespace: String,
+
+    /// Whose rights
+    #[command(flatten)]
+    pub administrator: Administrator,
+
+    /// Profile whose jobs are to use it
+    #[arg(long, value_name = "NAME")]
+    pub profile: String,
+
+    /// It becomes the namespace that a run for this login would use
+    #[arg(long, value_name = "LOGIN", required_unless_present = "owner", conflicts_with = "owner")]
+    pub user: Option<String>,
+
+    /// Project of that run
+    #[arg(long, value_name = "KEY", requires = "user")]
+    pub project: Option<String>,
+
+    /// Team of that run
+    #[arg(long, value_name = "NAME", requires = "user")]
+    pub team: Option<String>,
+
+    /// The owner itself, as `run --dry-run` prints it
+    #[arg(long, value_name = "JSON")]
+    pub owner: Option<String>,
+
+    /// Show what is in it and what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// What is in it was looked at, and may be used by this owner's jobs
+    #[arg(long)]
+    pub yes: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `namespace policies …`.
+#[derive(Debug, Subcommand)]
+pub enum PoliciesVerb {
+    /// Bring the configuration's policies into managed namespaces now, and not with the next run
+    Apply(PoliciesApplyArgs),
+}
+
+/// `namespace policies apply`.
+#[derive(Args, Debug)]
+pub struct PoliciesApplyArgs {
+    /// Which
+    #[arg(value_name = "NAMESPACE", required_unless_present = "all")]
+    pub namespaces: Vec<String>,
+
+    /// Whose rights
+    #[command(flatten)]
+    pub administrator: Administrator,
+
+    /// All managed namespaces that a profile's template gives
+    #[arg(long, conflicts_with = "namespaces")]
+    pub all: bool,
+
+    /// Tell what differs, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `namespace prune`.
+#[derive(Args, Debug)]
+pub struct PruneArgs {
+    /// Whose rights
+    #[command(flatten)]
+    pub administrator: Administrator,
+
+    /// Tell what would be deleted; take note of nothing
+    #[arg(long, required_unless_present = "yes", conflicts_with = "yes")]
+    pub dry_run: bool,
+
+    /// Delete
+    #[arg(long)]
+    pub yes: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `config …`.
 #[derive(Debug, Subcommand)]
 pub enum ConfigVerb {
@@ -196,4 +363,80 @@ pub enum ConfigVerb {
     },
     /// Print the configuration's JSON Schema
     Schema,
+    /// Print what the configuration makes of a login, rule by rule: account, callers, namespaces
+    Explain(ExplainArgs),
+}
+
+/// `config explain`.
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// The login
+    #[arg(long, value_name = "LOGIN")]
+    pub user: String,
+
+    /// As a job of this project
+    #[arg(long, value_name = "KEY")]
+    pub project: Option<String>,
+
+    /// As a job of this team
+    #[arg(long, value_name = "NAME")]
+    pub team: Option<String>,
+
+    /// Only this profile
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `properties …`.
+#[derive(Debug, Subcommand)]
+pub enum PropertiesVerb {
+    /// Set an admin property of a login or a group
+    Set(SetArgs),
+    /// Take an admin property of a login or a group away
+    Unset(UnsetArgs),
+}
+
+/// Whose property.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub struct SubjectArgs {
+    /// Of this login
+    #[arg(long, value_name = "LOGIN")]
+    pub login: Option<String>,
+
+    /// Of the members of this UNIX group
+    #[arg(long, value_name = "GROUP")]
+    pub group: Option<String>,
+}
+
+/// `properties set`.
+#[derive(Args, Debug)]
+pub struct SetArgs {
+    /// Whose
+    #[command(flatten)]
+    pub subject: SubjectArgs,
+
+    /// The property
+    #[arg(value_name = "KEY")]
+    pub key: String,
+
+    /// Its value
+    #[arg(value_name = "VALUE")]
+    pub value: String,
+}
+
+/// `properties unset`.
+#[derive(Args, Debug)]
+pub struct UnsetArgs {
+    /// Whose
+    #[command(flatten)]
+    pub subject: SubjectArgs,
+
+    /// The property
+    #[arg(value_name = "KEY")]
+    pub key: String,
 }

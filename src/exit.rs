@@ -60,6 +60,7 @@ exit_codes! {
     NoSuchJob = 227, "no-such-job", "There is no such job among those that the caller may see.";
     Journal = 228, "journal", "The job's record cannot be written or read; nothing was made without one.";
     Audit = 229, "audit", "The audit line could not be written, and the configuration requires it.";
+    IsolationMissing = 230, "isolation-missing", "The admission policy that keeps a job's account to its own pods is missing, and the profile requires it.";
     NoPort = 233, "no-port", "Every port of the range for drivers is taken.";
 }
 

@@ -14,7 +14,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::exit::ExitCode;
 use crate::policy::config::{Cluster, Timeouts};
 use crate::policy::names::{JobId, NamespaceName};
+use crate::policy::network::JobNetwork;
 use crate::policy::token::Token;
+use crate::policy::volume::Claim;
+use crate::policy::wanted::Policies;
+
+pub mod namespaces;
+
+use namespaces::{Adopt, ApplyPolicies, Contents, LookInto, Prune, Pruned, SeenNamespace};
 
 /// Largest frame in bytes. A certificate bundle is the largest thing carried.
 pub const MAX_FRAME: usize = 256 * 1024;
@@ -36,6 +43,18 @@ pub const HOST_ANNOTATION: &str = "spark-submit-as/host";
 pub const EXPIRY_ANNOTATION: &str = "spark-submit-as/expires-at";
 /// Seconds between the end of a job's token and the time at which its account is overdue.
 pub const EXPIRY_MARGIN: u64 = 120;
+/// Annotation on a managed namespace and on the executors' account: what policies put there, so that it is taken away when
+/// none says it any more. The words `quota`, `limits` and `network` are objects, `label:KEY`, `annotation:KEY` and
+/// `secret:NAME` what they name.
+pub const APPLIED_ANNOTATION: &str = "spark-submit-as/applied";
+/// The ResourceQuota of a namespace's policies,
+pub const QUOTA: &str = "ssa-quota";
+/// the LimitRange,
+pub const LIMITS: &str = "ssa-limits";
+/// and the NetworkPolicy that nothing passes.
+pub const ISOLATED: &str = "ssa-isolated";
+/// Who is named in `managedFields` for what policies say.
+pub const FIELD_MANAGER: &str = "spark-submit-as";
 /// Account of every executor pod: no rights, no token.
 pub const EXECUTOR_ACCOUNT: &str = "ssa-executor";
 /// Key of the RPC secret inside the job's Secret.
@@ -98,6 +117,12 @@ pub struct NamespaceWanted {
     pub owner: String,
     /// Labels for a namespace that is created, [`MANAGED_LABEL`] included.
     pub labels: BTreeMap<String, String>,
+    /// What is kept there because of policies.
+    #[serde(default)]
+    pub policies: Policies,
+    /// Whether users have volumes there.
+    #[serde(default)]
+    pub volumes: bool,
 }
 
 /// Make what a job needs.
@@ -113,6 +138,18 @@ pub struct Provision {
     pub token_seconds: u64,
     /// Spark's RPC secret, put into a Secret that executors read.
     pub auth_secret: Option<WireToken>,
+    /// Where its executors find the driver, when the namespace's network is isolated.
+    #[serde(default)]
+    pub network: Option<JobNetwork>,
+    /// The user's volume.
+    #[serde(default)]
+    pub volume: Option<Claim>,
+    /// Seconds that a new quota may take until it is enforced.
+    #[serde(default)]
+    pub quota_seconds: u64,
+    /// Whether the job is refused when the isolation policy is not in force for its account.
+    #[serde(default)]
+    pub isolation_required: bool,
 }
 
 /// Take back what a job had.
@@ -152,6 +189,15 @@ pub struct ReapOverdue {
     pub seconds: u64,
 }
 
+/// Look at what a run would need.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// The namespace of such a run.
+    pub namespace: NamespaceWanted,
+    /// As in [`Provision`].
+    pub isolation_required: bool,
+}
+
 /// One overdue job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overdue {
@@ -174,7 +220,7 @@ pub enum Request {
     /// First message: which cluster.
     Open(ClusterAccess),
     /// Answered by [`Reply::Created`] for each object, then [`Reply::Provisioned`] or [`Reply::Failed`].
-    Provision(Provision),
+    Provision(Box<Provision>),
     /// A later expiry and a fresh token: [`Reply::Renewed`], [`Reply::AccountGone`] or [`Reply::Failed`].
     Renew(Renew),
     /// Answered by [`Reply::TornDown`]; what failed is listed in it.
@@ -182,7 +228,17 @@ pub enum Request {
     /// Answered by [`Reply::Overdue`] for each overdue job, then [`Reply::OverdueDone`] or [`Reply::Failed`].
     ReapOverdue(ReapOverdue),
     /// May the provisioner do what it must, in this namespace? [`Reply::Checked`] or [`Reply::Failed`].
-    Check(NamespaceWanted),
+    Check(Check),
+    /// Managed namespaces: [`Reply::Namespace`] for each, then [`Reply::NamespacesDone`] or [`Reply::Failed`].
+    ListNamespaces,
+    /// [`Reply::Inside`] or [`Reply::Failed`].
+    LookInto(LookInto),
+    /// [`Reply::Adopted`] or [`Reply::Failed`].
+    Adopt(Adopt),
+    /// [`Reply::PoliciesApplied`], perhaps [`Reply::Created`] before it, or [`Reply::Failed`].
+    ApplyPolicies(ApplyPolicies),
+    /// [`Reply::Pruned`] or [`Reply::Failed`].
+    Prune(Prune),
 }
 
 /// The kinds of object that the provisioner makes.
@@ -247,6 +303,9 @@ pub enum Reply {
         namespace_created: bool,
         /// Things that the administrator accepted and should not forget (no fence).
         warnings: Vec<String>,
+        /// What was changed so that the namespace is as its policies say.
+        #[serde(default)]
+        mended: Vec<String>,
     },
     /// A fresh token.
     Renewed {
@@ -282,9 +341,40 @@ pub enum Reply {
         /// In the order they were made.
         lines: Vec<CheckLine>,
     },
+    /// A managed namespace. Sent page by page.
+    Namespace(SeenNamespace),
+    /// All managed namespaces were told.
+    NamespacesDone {
+        /// The API server's clock, in seconds since 1970.
+        date: i64,
+        /// `https://host:port` of the API server.
+        server: String,
+        /// What is wrong in the cluster, and why some could not be told.
+        problems: Vec<String>,
+    },
+    /// Answer to [`Request::LookInto`].
+    Inside {
+        /// The namespace.
+        namespace: SeenNamespace,
+        /// What is in it, where that was asked for, kinds without objects left out.
+        contents: Vec<Contents>,
+        /// Kinds that could not be looked at, and why.
+        problems: Vec<String>,
+        /// `https://host:port` of the API server.
+        server: String,
+    },
+    /// The namespace is a managed one now.
+    Adopted,
+    /// Answer to [`Request::ApplyPolicies`].
+    PoliciesApplied {
+        /// What was changed, in words; nothing when nothing had to be.
+        changed: Vec<String>,
+    },
+    /// Answer to [`Request::Prune`].
+    Pruned(Pruned),
     /// The request failed; what it had made is removed already unless `left` says otherwise.
     Failed {
-        /// One of the cluster's codes (214..=220).
+        /// One of the cluster's codes (214..=220, 230).
         code: ExitCode,
         /// What, which rule, what to do. No token, no source text of the kubeconfig.
         message: String,

@@ -226,11 +226,32 @@ fn checklist_65_the_provisioners_rules_are_the_manifests_and_normal_work_passes(
     works_within_the_fence(&Identity::fenced().thief());
 }
 
+/// Of a server-side apply.
+const APPLY: &str = "?fieldManager=spark-submit-as&force=true";
+
 fn works_within_the_fence(provisioner: &Thief) {
     let mut rules = everybodys_rules();
     let listed = [
         "get namespaces",
         "create namespaces",
+        "patch namespaces",
+        "get resourcequotas",
+        "create resourcequotas",
+        "patch resourcequotas",
+        "delete resourcequotas",
+        "get limitranges",
+        "create limitranges",
+        "patch limitranges",
+        "delete limitranges",
+        "get networkpolicies.networking.k8s.io",
+        "create networkpolicies.networking.k8s.io",
+        "patch networkpolicies.networking.k8s.io",
+        "delete networkpolicies.networking.k8s.io",
+        "get persistentvolumeclaims",
+        "create persistentvolumeclaims",
+        "use persistentvolumeclaims",
+        "create roles.rbac.authorization.k8s.io",
+        "delete roles.rbac.authorization.k8s.io",
         "get serviceaccounts",
         "list serviceaccounts",
         "create serviceaccounts",
@@ -270,6 +291,30 @@ fn works_within_the_fence(provisioner: &Thief) {
     let token = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 600}});
     let expiry = |text: &str| json!({"metadata": {"annotations": {"spark-submit-as/expires-at": text}}});
     let account = format!("{core}/serviceaccounts/ssa-job-aaaaaaaaaaaaaaaa");
+    let networks = format!("/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies");
+    let quota = |pods: &str| json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "ssa-quota"}, "spec": {"hard": {"pods": pods}}});
+    let limits = json!({"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "ssa-limits"},
+        "spec": {"limits": [{"type": "Container", "max": {"cpu": "2"}}]}});
+    let network = |name: &str, spec: Value| {
+        let metadata = json!({"name": name});
+        json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": spec})
+    };
+    let both = json!(["Ingress", "Egress"]);
+    let isolated = network("ssa-isolated", json!({"podSelector": {}, "policyTypes": both}));
+    let selector = json!({"matchLabels": {"spark-submit-as/job": "aaaaaaaaaaaaaaaa"}});
+    let of_the_job =
+        network("ssa-job-aaaaaaaaaaaaaaaa", json!({"podSelector": selector, "policyTypes": both}));
+    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "ssa-volume-alice", "annotations": {"spark-submit-as/owner": "{}"}},
+        "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}, "storageClassName": "none"}});
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+        "metadata": {"name": "ssa-job-aaaaaaaaaaaaaaaa-volume"},
+        "rules": [{"apiGroups": [""], "resources": ["persistentvolumeclaims"], "resourceNames": ["ssa-volume-alice"],
+            "verbs": ["use"]}]});
+    let use_binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "metadata": {"name": "ssa-job-aaaaaaaaaaaaaaaa-volume"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "ssa-job-aaaaaaaaaaaaaaaa-volume"},
+        "subjects": [{"kind": "ServiceAccount", "name": "ssa-job-aaaaaaaaaaaaaaaa", "namespace": namespace}]});
     let _guard = ForgottenNamespace(namespace.clone());
     let own = json!({"name": namespace, "labels": labels, "annotations": owner});
     for (method, path, body) in [
@@ -293,6 +338,59 @@ fn works_within_the_fence(provisioner: &Thief) {
         (
             "DELETE",
             format!("{core}/pods?labelSelector=spark-submit-as%2Fjob%3Daaaaaaaaaaaaaaaa"),
+            Value::Null,
+        ),
+        // What policies ask for, and a user's volume.
+        (
+            "PATCH",
+            core.clone(),
+            json!({"metadata": {
+                "labels": {"example.org/cost": "17", "pod-security.kubernetes.io/enforce": "baseline"},
+                "annotations": {"spark-submit-as/applied": "quota", "spark-submit-as/images": "a"},
+            }}),
+        ),
+        (
+            "PATCH",
+            core.clone(),
+            json!({"metadata": {
+                "labels": {"example.org/cost": null, "pod-security.kubernetes.io/enforce": "restricted"},
+                "annotations": {"spark-submit-as/applied": "", "spark-submit-as/images": null},
+            }}),
+        ),
+        (
+            "PATCH",
+            format!("{core}/serviceaccounts/ssa-executor"),
+            json!({
+                "metadata": {"annotations": {"cloud.example.org/role": "r", "spark-submit-as/applied": "x"}},
+                "imagePullSecrets": [{"name": "registry"}],
+            }),
+        ),
+        (
+            "PATCH",
+            format!("{core}/serviceaccounts/ssa-executor"),
+            json!({
+                "metadata": {"annotations": {"cloud.example.org/role": null, "spark-submit-as/applied": null}},
+                "imagePullSecrets": null,
+            }),
+        ),
+        ("APPLY", format!("{core}/resourcequotas/ssa-quota{APPLY}"), quota("4")),
+        ("APPLY", format!("{core}/resourcequotas/ssa-quota{APPLY}"), quota("5")),
+        ("GET", format!("{core}/resourcequotas/ssa-quota"), Value::Null),
+        ("DELETE", format!("{core}/resourcequotas/ssa-quota"), Value::Null),
+        ("APPLY", format!("{core}/limitranges/ssa-limits{APPLY}"), limits),
+        ("DELETE", format!("{core}/limitranges/ssa-limits"), Value::Null),
+        ("APPLY", format!("{networks}/ssa-isolated{APPLY}"), isolated),
+        ("DELETE", format!("{networks}/ssa-isolated"), Value::Null),
+        ("POST", networks.clone(), of_the_job),
+        ("DELETE", format!("{networks}/ssa-job-aaaaaaaaaaaaaaaa"), Value::Null),
+        ("POST", format!("{core}/persistentvolumeclaims"), claim),
+        ("GET", format!("{core}/persistentvolumeclaims/ssa-volume-alice"), Value::Null),
+        ("POST", bindings.replace("rolebindings", "roles"), role),
+        ("POST", bindings.clone(), use_binding),
+        ("DELETE", format!("{bindings}/ssa-job-aaaaaaaaaaaaaaaa-volume"), Value::Null),
+        (
+            "DELETE",
+            format!("{}/ssa-job-aaaaaaaaaaaaaaaa-volume", bindings.replace("rolebindings", "roles")),
             Value::Null,
         ),
         ("DELETE", format!("{bindings}/ssa-job-aaaaaaaaaaaaaaaa"), Value::Null),

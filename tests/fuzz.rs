@@ -113,6 +113,16 @@ fn checklist_102_journal() {
 }
 
 #[test]
+fn checklist_102_absences() {
+    explore("absences", 2, records::absences);
+}
+
+#[test]
+fn checklist_102_owner() {
+    explore("owner", 2, records::owner);
+}
+
+#[test]
 fn checklist_102_stat() {
     explore("stat", 1, records::stat);
 }

@@ -66,7 +66,9 @@ pub struct Job {
     pub environment: Vec<(OsString, OsString)>,
     /// Scratch directory, where files were handed over.
     pub scratch: Option<Scratch>,
-    /// Limits to give back: resource, soft, hard.
+    /// Files `cgroup.procs` of the cgroups that limit it.
+    pub groups: Vec<OwnedFd>,
+    /// Limits to give back, or to set: resource, soft, hard.
     pub limits: Vec<(Resource, rlim_t, rlim_t)>,
     /// A terminal of its own, where the caller has one.
     pub terminal: Option<OwnedFd>,
@@ -90,7 +92,7 @@ impl Trouble {
 /// Becomes the job. Returns only on failure, after telling it to `pipe`.
 pub fn start(mut job: Job, supervisor: Pid, pipe: OwnedFd) -> i32 {
     let terminal = job.terminal.take();
-    let trouble = match (leave_behind(&job.user, supervisor), terminal) {
+    let trouble = match (leave_behind(&job, supervisor), terminal) {
         (Ok(()), None) => return become_program(job, pipe),
         (Ok(()), Some(slave)) => match pipe.try_clone() {
             Ok(program) => session::lead(&slave, |entered| match entered {
@@ -123,11 +125,17 @@ fn become_program(job: Job, pipe: OwnedFd) -> i32 {
 }
 
 /// Leaves root and the caller's session behind.
-fn leave_behind(user: &EndUser, supervisor: Pid) -> Result<(), Trouble> {
+fn leave_behind(job: &Job, supervisor: Pid) -> Result<(), Trouble> {
+    // While this is root; what it starts later is born there (cgroups(7)).
+    for group in &job.groups {
+        nix::unistd::write(group, b"0")
+            .map_err(io::Error::from)
+            .map_err(Trouble::setup("entering a cgroup"))?;
+    }
     // A session of its own: no terminal of the caller's to push characters into (TIOCSTI, CVE-2005-4890) [38], and a
     // process group to signal.
     setsid().map_err(io::Error::from).map_err(Trouble::setup("setsid"))?;
-    become_user(user.uid, user.gid, &user.groups)
+    become_user(job.user.uid, job.user.gid, &job.user.groups)
         .map_err(|error| Trouble { code: ExitCode::ProcessSetup, message: error.to_string() })?;
     // After the ids, so that the keyring is charged to the end-user.
     process::new_session_keyring().map_err(Trouble::setup("new session keyring"))?;

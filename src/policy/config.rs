@@ -10,11 +10,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::spark::DriverPorts;
 
+mod callers;
+mod driver;
 pub mod duration;
 mod environment;
 mod explain;
+mod isolation;
+mod namespaces;
 mod parse;
 mod place;
+mod policies;
 mod tool;
 mod validate;
 mod yaml;
@@ -22,16 +27,25 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+pub use callers::{AccountEntry, CallerEntry, GroupEntry, Listed, MayRunAs, Own};
+pub use driver::{Driver, Limits};
+pub use isolation::Isolation;
+pub use namespaces::Namespaces;
 pub(crate) use parse::Reader;
 pub use parse::{ConfigError, MAX_TEXT, parse};
+pub use policies::{
+    AccessMode, Egress, ExecutorAccount, LimitRange, LimitRangeItem, LimitType, NamespacePolicy,
+    NetworkPolicy, PodSecurity, ResourceQuota, Volume,
+};
 pub use tool::{Arguments, Runnable, Tool};
 
 /// The whole file.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Accounts that may call. Root may only if it is named.
-    pub callers: Vec<String>,
+    /// Who may call: accounts by their names, or accounts and groups with rules of their own, of which any may allow a
+    /// job. Root may only if it is named.
+    pub callers: Vec<CallerEntry>,
     /// Account that talks to Kubernetes: a system account of its own (recommended), or a caller's.
     pub provisioner: String,
     /// Who may run jobs, and as which UNIX account.
@@ -40,9 +54,12 @@ pub struct Config {
     pub clusters: BTreeMap<String, Cluster>,
     /// The kinds of job, by name.
     pub profiles: BTreeMap<String, Profile>,
-    /// Policies that profiles name.
+    /// Policies that profiles name, or that name the namespaces they are for.
     #[serde(default)]
     pub namespace_policies: BTreeMap<String, NamespacePolicy>,
+    /// The administrator's verbs for namespaces.
+    #[serde(default)]
+    pub namespaces: Namespaces,
     /// What `--stage` and `--request` may bring.
     #[serde(default)]
     pub staging: Staging,
@@ -72,9 +89,20 @@ pub struct Users {
     /// Rules from login to UNIX account. Those of the project come first; the first that matches wins.
     #[serde(default = "default_mapping")]
     pub mapping: Vec<MappingRule>,
-    /// Root-owned YAML file with admin properties of logins and groups.
+    /// Root-owned YAML file with admin properties of logins and groups, or a directory of such files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub properties: Option<PathBuf>,
+    /// Teams, for `${team}` and `run --team`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub team: Option<Team>,
+}
+
+/// Where the teams of an account come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Team {
+    /// Regular expression over the whole name of a UNIX group, with one pair of brackets around the team's name.
+    pub from_groups: String,
 }
 
 /// One rule from login to UNIX account.
@@ -170,6 +198,12 @@ pub struct Profile {
     /// The job's environment.
     #[serde(default)]
     pub environment: Environment,
+    /// What the driver may use of this host; anything when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<Driver>,
+    /// A volume for each end-user, kept after the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<Volume>,
 }
 
 /// A program of Spark's `bin` directory.
@@ -203,14 +237,22 @@ impl Program {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Namespace {
-    /// Its name, with `${dssUserLogin}`, `${adminProperty:X}`, `${projectKey}`, `${user}`, `${login}`, `${group}`.
+    /// Its name, with `${dssUserLogin}`, `${login}`, `${user}`, `${group}`, `${team}`, `${projectKey}`,
+    /// `${adminProperty:X}`, and the filters `tolower`, `getornull` and `default`.
     pub template: String,
     /// Create it on demand.
     #[serde(default)]
     pub create: bool,
-    /// Names of `namespace_policies` to apply.
+    /// Names of `namespace_policies` to apply, beside those whose `namespaces` matches.
     #[serde(default)]
     pub policies: Vec<String>,
+    /// Give each login a namespace of its own although several logins have one UNIX account, and so one another's jobs.
+    #[serde(default)]
+    pub accept_shared_account: bool,
+    /// Whether the admission policy must be in force that keeps a job's account to its own pods. When absent: required,
+    /// unless the template names the person (`${dssUserLogin}`, `${login}` or `${user}`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
 }
 
 /// How a job's driver authenticates to the cluster.
@@ -299,31 +341,6 @@ pub struct Environment {
     /// Variables set.
     #[serde(default)]
     pub set: BTreeMap<String, String>,
-}
-
-/// A policy for namespaces.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NamespacePolicy {
-    /// Pod Security level that a namespace is created with (label `pod-security.kubernetes.io/enforce`); restricted when
-    /// no policy says another. The fence refuses privileged.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pod_security: Option<PodSecurity>,
-    /// Further labels that a namespace is created with.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-}
-
-/// A Pod Security Standards level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum PodSecurity {
-    /// No restriction.
-    Privileged,
-    /// Known escalations are refused.
-    Baseline,
-    /// Hardened pods only.
-    Restricted,
 }
 
 /// Bounds on what the caller hands over.

@@ -1,4 +1,4 @@
-//! This host's own address.
+//! Addresses: this host's own, and those of a server's name.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -8,28 +8,36 @@ use spark_submit_as::protocol::ClusterAccess;
 
 use crate::fault::Fault;
 
-/// This host's address on the way to the API server: connect(2) on a datagram socket chooses one and sends nothing.
-pub async fn towards(server: &str, access: &ClusterAccess) -> Result<String, Fault> {
-    let failed = |why: &str| {
-        let message = format!("no address of this host leads to the API server: {why}");
-        Fault::new(ExitCode::ClusterUnreachable, message)
-    };
+/// Most addresses of a name that are taken.
+const MAX_ADDRESSES: usize = 16;
+
+/// Addresses of the host in a server's `https://` address.
+pub async fn of_server(server: &str, access: &ClusterAccess) -> Result<Vec<SocketAddr>, Fault> {
     let authority: http::Uri = server.parse().map_err(|_| failed("its own is not an address"))?;
     let port = authority.port_u16().unwrap_or(443);
-    let host = authority.host().unwrap_or_default().trim_matches(['[', ']']);
-    let found: Vec<SocketAddr> = match host.parse::<IpAddr>() {
-        Ok(address) => vec![SocketAddr::new(address, port)],
-        Err(_) => {
-            let wait = Duration::from_secs(access.connect_timeout_seconds);
-            let found = tokio::time::timeout(wait, tokio::net::lookup_host((host, port))).await;
-            found
-                .map_err(|_| failed("its name is not resolved in time"))?
-                .map_err(|error| failed(&error.to_string()))?
-                .collect()
-        }
-    };
-    let local = found.into_iter().find_map(|target| local(target).ok());
-    local.map(|address| address.to_string()).ok_or_else(|| failed("there is no route"))
+    of_host(authority.host().unwrap_or_default(), port, access).await.map_err(|why| failed(&why))
+}
+
+/// Addresses of a host by its name or address.
+pub async fn of_host(host: &str, port: u16, access: &ClusterAccess) -> Result<Vec<SocketAddr>, String> {
+    let host = host.trim_matches(['[', ']']);
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let wait = Duration::from_secs(access.connect_timeout_seconds);
+    let found = tokio::time::timeout(wait, tokio::net::lookup_host((host, port))).await;
+    let found = found.map_err(|_| "its name is not resolved in time".to_owned())?;
+    Ok(found.map_err(|error| error.to_string())?.take(MAX_ADDRESSES).collect())
+}
+
+fn failed(why: &str) -> Fault {
+    let message = format!("no address of this host leads to the API server: {why}");
+    Fault::new(ExitCode::ClusterUnreachable, message)
+}
+
+/// This host's address on the way to one of the API server's: connect(2) on a datagram socket chooses one and sends nothing.
+pub fn towards(servers: &[SocketAddr]) -> Result<IpAddr, Fault> {
+    servers.iter().find_map(|target| local(*target).ok()).ok_or_else(|| failed("there is no route"))
 }
 
 fn local(target: SocketAddr) -> std::io::Result<IpAddr> {

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spark_submit_as::exit::ExitCode;
+use spark_submit_as::protocol::FIELD_MANAGER;
 
 use crate::fault::Fault;
 
@@ -37,6 +38,7 @@ const GET: Form = Form { method: Method::GET, content: JSON, accept: JSON };
 const LIST: Form = Form { accept: METADATA_LIST, ..GET };
 const POST: Form = Form { method: Method::POST, ..GET };
 const PATCH: Form = Form { method: Method::PATCH, content: "application/merge-patch+json", accept: JSON };
+const APPLY: Form = Form { content: "application/apply-patch+yaml", ..PATCH };
 const DELETE: Form = Form { method: Method::DELETE, ..GET };
 const DELETE_LIST: Form = Form { accept: METADATA_LIST, ..DELETE };
 
@@ -50,6 +52,8 @@ pub struct Api {
     clock: Rc<Cell<Option<(i64, Instant)>>>,
     /// When the server, and not a proxy in its place, last answered.
     heard: Rc<Cell<Option<Instant>>>,
+    /// Whether what would change something is asked for as a dry run.
+    trial: bool,
 }
 
 /// How long a request may take.
@@ -146,7 +150,17 @@ impl Answer {
 impl Api {
     /// A client that may be used `until`.
     pub fn new(client: Client, timeouts: Timeouts, until: Option<Instant>) -> Self {
-        Self { client, timeouts, until, clock: Rc::default(), heard: Rc::default() }
+        Self { client, timeouts, until, clock: Rc::default(), heard: Rc::default(), trial: false }
+    }
+
+    /// One that changes nothing: the API server does as if (`dryRun=All`).
+    pub fn on_trial(&self, trial: bool) -> Self {
+        Self { trial, ..self.clone() }
+    }
+
+    /// Whether it changes nothing.
+    pub fn is_on_trial(&self) -> bool {
+        self.trial
     }
 
     /// One that has not heard from the server yet.
@@ -192,6 +206,11 @@ impl Api {
         self.send(&PATCH, path, Some(patch)).await
     }
 
+    /// PATCH with server-side apply, as the owner of what is said. JSON is YAML.
+    pub async fn apply<T: Serialize>(&self, path: &str, object: &T) -> Result<Answer, Fault> {
+        self.send(&APPLY, &format!("{path}?fieldManager={FIELD_MANAGER}&force=true"), Some(object)).await
+    }
+
     /// DELETE with DeleteOptions.
     pub async fn delete<T: Serialize>(&self, path: &str, options: &T) -> Result<Answer, Fault> {
         // Of a collection, which is what a query tells, the answer is a list.
@@ -200,6 +219,11 @@ impl Api {
     }
 
     async fn send<T: Serialize>(&self, form: &Form, path: &str, object: Option<&T>) -> Result<Answer, Fault> {
+        let mut path = path.to_owned();
+        if self.trial && form.method != Method::GET {
+            path.push_str(if path.contains('?') { "&dryRun=All" } else { "?dryRun=All" });
+        }
+        let path = path.as_str();
         let body = match object {
             Some(object) => serde_json::to_vec(object)
                 .map_err(|error| Fault::new(ExitCode::Internal, format!("JSON: {error}")))?,

@@ -2,12 +2,15 @@
 
 use http::StatusCode;
 use serde_json::{Value, json};
-use spark_submit_as::protocol::{CheckLine, ClusterAccess, MANAGED_LABEL, NamespaceWanted, OWNER_ANNOTATION};
+use spark_submit_as::protocol::{
+    Check, CheckLine, ClusterAccess, MANAGED_LABEL, NamespaceWanted, OWNER_ANNOTATION,
+};
 
 use crate::api::Api;
 use crate::fault::Fault;
 use crate::fence::{self, PROBE, Right, by_admission, may};
-use crate::{namespace, objects};
+use crate::policies::drift::PARTS;
+use crate::{isolation, namespace, objects};
 
 /// Oldest API server: ValidatingAdmissionPolicy is v1 since 1.30 (KEP-3488).
 const MINOR_FLOOR: u32 = 30;
@@ -24,7 +27,8 @@ fn told(what: &str, result: Result<(bool, String), Fault>) -> CheckLine {
 }
 
 /// Every line, in the order in which they are looked at. Nothing is made.
-pub async fn check(api: &Api, access: &ClusterAccess, namespace: &NamespaceWanted) -> Vec<CheckLine> {
+pub async fn check(api: &Api, access: &ClusterAccess, wanted: &Check) -> Vec<CheckLine> {
+    let namespace = &wanted.namespace;
     let mut lines = vec![told("API server", version(api).await)];
     if !lines.iter().all(|line| line.ok) {
         return lines;
@@ -44,6 +48,7 @@ pub async fn check(api: &Api, access: &ClusterAccess, namespace: &NamespaceWante
     for escape in escapes(namespace) {
         lines.push(told(escape.what, escaped(api, &escape).await));
     }
+    lines.push(told("isolation", isolation(api, wanted).await));
     lines.push(told("namespace", state(api, namespace).await));
     lines
 }
@@ -81,6 +86,19 @@ fn needed<'a>(access: &'a ClusterAccess, namespace: &'a NamespaceWanted) -> Vec<
         inside("", "secrets", "", "", "delete"),
         inside("", "pods", "", "", "deletecollection"),
     ];
+    let policies = &namespace.policies;
+    if !policies.is_empty() {
+        rights.push(inside("", "namespaces", "", namespace.name.as_str(), "patch"));
+    }
+    for part in PARTS.iter().filter(|part| part.spec(policies).is_some()) {
+        let verbs = ["get", "create", "patch", "delete"];
+        rights.extend(verbs.map(|verb| inside(part.group(), part.resource, "", "", verb)));
+    }
+    if namespace.volumes {
+        let claims = |verb| inside("", "persistentvolumeclaims", "", "", verb);
+        rights.extend(["get", "create", "use"].map(claims));
+        rights.extend(["create", "delete"].map(|verb| inside(rbac, "roles", "", "", verb)));
+    }
     if namespace.create {
         let everywhere =
             |resource, verb| Right { namespace: None, group: "", resource, subresource: "", name: "", verb };
@@ -128,13 +146,28 @@ async fn must_not(api: &Api, right: &Right<'_>) -> Result<(bool, String), Fault>
     })
 }
 
+/// Whether the isolation policy is in force; a failure only where it is required.
+async fn isolation(api: &Api, wanted: &Check) -> Result<(bool, String), Fault> {
+    let missing = isolation::MISSING;
+    Ok(match (isolation::canary(api, &wanted.namespace).await?, wanted.isolation_required) {
+        (Some(true), _) => {
+            (true, "in force; each run that requires it looks again, with its own token".to_owned())
+        }
+        (Some(false), true) => (false, format!("{missing}, and this profile requires it")),
+        (Some(false), false) => {
+            (true, format!("{missing}; optional for this profile: jobs in one namespace are not kept apart"))
+        }
+        (None, _) => (true, "not looked at: the namespace does not exist".to_owned()),
+    })
+}
+
 /// Whether the namespace may be used. One that a job would create is not there yet.
 async fn state(api: &Api, wanted: &NamespaceWanted) -> Result<(bool, String), Fault> {
     let name = &wanted.name;
     match namespace::look(api, wanted).await? {
-        true => Ok((true, format!("{name} is active, managed and of this owner"))),
-        false if wanted.create => Ok((true, format!("{name} does not exist; a job creates it"))),
-        false => Err(namespace::absent(name.as_str())),
+        Some(_) => Ok((true, format!("{name} is active, managed and of this owner"))),
+        None if wanted.create => Ok((true, format!("{name} does not exist; a job creates it"))),
+        None => Err(namespace::absent(name.as_str())),
     }
 }
 

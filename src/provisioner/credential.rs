@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use kube::config::{AuthInfo, Cluster, Kubeconfig};
 use kube::{Client, Config};
 use spark_submit_as::exit::ExitCode;
+use spark_submit_as::policy::token::Token;
 use spark_submit_as::protocol::{ClusterAccess, KUBECONFIG_FD};
 use spark_submit_as::sys::inherited;
 use zeroize::Zeroizing;
@@ -144,12 +145,7 @@ impl Credential {
             }
             Source::Login(login) => login.ask(connect).await?,
         };
-        // kube's own error may quote what it read.
-        let unusable = || refused("cannot be used: an address, certificate, key or token in it is not valid");
-        let mut config = Config::new(self.server.parse().map_err(|_| unusable())?);
-        config.root_cert = Some(self.roots.clone());
-        config.tls_server_name.clone_from(&self.tls_server_name);
-        config.proxy_url = self.proxy_url.as_deref().map(str::parse).transpose().map_err(|_| unusable())?;
+        let mut config = self.config(access)?;
         match identity {
             Identity::Token(token) => {
                 hide(&token);
@@ -160,17 +156,46 @@ impl Credential {
                 config.auth_info.client_key_data = Some(BASE64.encode(key.as_slice()).into());
             }
         }
+        Self::api(config, access, until)
+    }
+
+    /// A client with the credential of a job and nothing of the provisioner's own.
+    pub fn client_of_job(&self, access: &ClusterAccess, token: &Token) -> Result<Api, Fault> {
+        hide(token.expose());
+        let mut config = self.config(access)?;
+        config.auth_info.token = Some(token.expose().into());
+        Self::api(config, access, None)
+    }
+
+    fn api(config: Config, access: &ClusterAccess, until: Option<Instant>) -> Result<Api, Fault> {
+        let timeouts = Timeouts {
+            connect: Duration::from_secs(access.connect_timeout_seconds),
+            request: Duration::from_secs(access.request_timeout_seconds),
+        };
+        Ok(Api::new(Client::try_from(config).map_err(|_| unusable())?, timeouts, until))
+    }
+
+    /// How the API server is reached, without a credential.
+    pub fn config(&self, access: &ClusterAccess) -> Result<Config, Fault> {
+        let mut config = Config::new(self.server.parse().map_err(|_| unusable())?);
+        config.root_cert = Some(self.roots.clone());
+        config.tls_server_name.clone_from(&self.tls_server_name);
+        config.proxy_url = self.proxy_url.as_deref().map(str::parse).transpose().map_err(|_| unusable())?;
         let request = Duration::from_secs(access.request_timeout_seconds);
-        config.connect_timeout = Some(connect);
+        config.connect_timeout = Some(Duration::from_secs(access.connect_timeout_seconds));
         config.read_timeout = Some(request);
         config.write_timeout = Some(request);
         config.reset_reader_on_write = true;
         config.default_retry = false;
         let agent = concat!("spark-submit-as/", env!("CARGO_PKG_VERSION"));
         config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(agent)));
-        let client = Client::try_from(config).map_err(|_| unusable())?;
-        Ok(Api::new(client, Timeouts { connect, request }, until))
+        Ok(config)
     }
+}
+
+/// kube's own error may quote what it read.
+fn unusable() -> Fault {
+    refused("cannot be used: an address, certificate, key or token in it is not valid")
 }
 
 fn check_cluster(cluster: &Cluster) -> Result<String, Fault> {

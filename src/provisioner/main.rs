@@ -5,24 +5,32 @@
 //! what was made for the job is then taken back and the program ends.
 
 mod address;
+mod administer;
 mod api;
 mod check;
 mod credential;
+mod executors;
 mod expiry;
 mod fault;
 #[cfg(test)]
 mod faults;
 mod fence;
 mod files;
+mod isolation;
+mod join;
 mod login;
 mod namespace;
+mod network;
 mod objects;
 mod overdue;
+mod page;
+mod policies;
 mod provision;
 #[cfg(test)]
 mod standin;
 mod teardown;
 mod token;
+mod volume;
 mod wire;
 
 use std::process::ExitCode as Status;
@@ -149,10 +157,21 @@ impl Session {
                 Ok(Reply::TornDown { pods, failures, answered: api.heard_since(began) })
             }
             Request::ReapOverdue(wanted) => overdue::reap(&self.api().await?, &wanted, &mut self.wire).await,
-            Request::Check(namespace) => {
+            Request::Check(wanted) => {
                 let api = self.api().await?;
-                Ok(Reply::Checked { lines: check::check(&api, &self.access, &namespace).await })
+                Ok(Reply::Checked { lines: check::check(&api, &self.access, &wanted).await })
             }
+            Request::ListNamespaces => {
+                administer::list(&self.api().await?, &self.credential.server, &mut self.wire).await
+            }
+            Request::LookInto(wanted) => {
+                administer::look_into(&self.api().await?, &self.credential.server, &wanted).await
+            }
+            Request::ApplyPolicies(wanted) => {
+                administer::apply_policies(&self.api().await?, &wanted, &mut self.wire).await
+            }
+            Request::Adopt(wanted) => administer::adopt(&self.api().await?, &wanted).await,
+            Request::Prune(wanted) => administer::prune(&self.api().await?, &wanted).await,
         }
     }
 

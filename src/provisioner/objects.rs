@@ -10,6 +10,7 @@ use spark_submit_as::protocol::{
 use spark_submit_as::sys::process;
 
 use crate::fault::Fault;
+use crate::policies::drift;
 
 /// Annotation with random bits of the request that made an account, to know it again after a lost answer.
 const NONCE_ANNOTATION: &str = "spark-submit-as/nonce";
@@ -31,21 +32,29 @@ pub fn label_pointer() -> String {
     format!("/metadata/labels/{}", JOB_LABEL.replace('/', "~1"))
 }
 
-/// Path of a collection: serviceaccounts, secrets and pods are v1, rolebindings are RBAC's.
+/// Path of a collection of a namespace's.
 pub fn collection(resource: &str, namespace: &str) -> String {
-    let group = if resource == "rolebindings" { "/apis/rbac.authorization.k8s.io/v1" } else { "/api/v1" };
+    let group = match resource {
+        "roles" | "rolebindings" => "/apis/rbac.authorization.k8s.io/v1",
+        "networkpolicies" => "/apis/networking.k8s.io/v1",
+        _ => "/api/v1",
+    };
     format!("{group}/namespaces/{namespace}/{resource}")
 }
 
-/// v1 Namespace.
+/// v1 Namespace, as its policies say from the start.
 pub fn namespace(wanted: &NamespaceWanted) -> Value {
+    let mut labels = wanted.labels.clone();
+    labels.extend(wanted.policies.labels.clone());
+    let mut annotations = drift::annotations(&wanted.policies);
+    annotations.insert(OWNER_ANNOTATION.to_owned(), wanted.owner.clone());
     json!({
         "apiVersion": "v1",
         "kind": "Namespace",
         "metadata": {
             "name": wanted.name.as_str(),
-            "labels": wanted.labels,
-            "annotations": {OWNER_ANNOTATION: wanted.owner},
+            "labels": labels,
+            "annotations": annotations,
         },
     })
 }
@@ -78,7 +87,7 @@ pub fn account(wanted: &Provision, nonce: &str, expires_at: Option<String>) -> V
     })
 }
 
-fn owned(job: &JobId, account_uid: &str) -> Value {
+pub fn owned(job: &JobId, account_uid: &str) -> Value {
     json!({
         "name": job.object_name(),
         "labels": {JOB_LABEL: job.as_str()},

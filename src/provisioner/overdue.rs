@@ -8,7 +8,6 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use spark_submit_as::exit::ExitCode;
 use spark_submit_as::policy::names::{JobId, NamespaceName};
 use spark_submit_as::protocol::{ReapOverdue, Reply};
 
@@ -16,17 +15,18 @@ use crate::api::Api;
 use crate::expiry::Account;
 use crate::fault::{Fault, bounded};
 use crate::objects;
+use crate::page::{Page, Pages};
 use crate::teardown::{self, said, within};
 use crate::wire::Wire;
 
 mod candidate;
-mod page;
 #[cfg(test)]
 mod tests;
 
-use candidate::Candidate;
-use page::{Page, Pages};
+use candidate::{Candidate, Item};
 
+/// Selects what has a job's label ([`JOB_LABEL`](spark_submit_as::protocol::JOB_LABEL)).
+pub const OF_JOBS: &str = "spark-submit-as%2Fjob";
 /// Jobs that one request deals with. What is left is found by the next.
 const MAX_JOBS: u32 = 10_000;
 /// Failures that are told one by one.
@@ -99,13 +99,17 @@ struct Round<'a> {
 impl Round<'_> {
     /// All pages of one namespace or of all.
     async fn walk(&mut self, namespace: Option<&NamespaceName>) -> Result<Ended, Fault> {
-        let mut pages = Pages::of(namespace);
+        let collection = match namespace {
+            Some(namespace) => objects::collection("serviceaccounts", namespace.as_str()),
+            None => "/api/v1/serviceaccounts".to_owned(),
+        };
+        let mut pages = Pages::of(collection, OF_JOBS);
         loop {
-            let page = match within(self.deadline, pages.next(self.api)).await {
+            let page = match within(self.deadline, pages.next::<Item>(self.api)).await {
                 None => return Ok(self.early("not all accounts were looked at: the time is over")),
                 Some(Ok(Page::Last)) => return Ok(Ended::Whole),
                 Some(Ok(Page::NotAllowed(reason))) => return Ok(Ended::NotAllowed(reason)),
-                Some(Ok(Page::Accounts(page))) => page,
+                Some(Ok(Page::Objects(page))) => page,
                 Some(Err(fault)) if self.seen == 0 && namespace.is_none() => return Err(fault),
                 Some(Err(fault)) => {
                     self.failures.push(fault.to_string());
@@ -276,9 +280,4 @@ impl Failures {
         }
         self.first
     }
-}
-
-/// A page that cannot be used.
-fn unusable(what: &str) -> Fault {
-    Fault::new(ExitCode::ClusterRefused, format!("list serviceaccounts: the API server's answer {what}"))
 }

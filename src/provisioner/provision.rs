@@ -2,6 +2,8 @@
 //!
 //! Each object is told to the supervisor as soon as it exists, so that it can be taken back whoever dies.
 
+use std::time::{Duration, Instant};
+
 use http::StatusCode;
 use serde_json::Value;
 use spark_submit_as::exit::ExitCode;
@@ -10,9 +12,11 @@ use spark_submit_as::protocol::{ClusterAccess, Kind, Provision, Reply, TearDown}
 use crate::api::Api;
 use crate::credential::Credential;
 use crate::fault::Fault;
+use crate::join::both;
+use crate::namespace::Ensured;
 use crate::objects;
 use crate::wire::Wire;
-use crate::{address, expiry, fence, namespace, token};
+use crate::{address, executors, expiry, fence, isolation, namespace, network, policies, token, volume};
 
 /// Makes everything. `made` says from the first request on that may have made something what is to be taken back.
 pub async fn provision(
@@ -23,15 +27,38 @@ pub async fn provision(
     wire: &mut Wire,
     made: &mut Option<TearDown>,
 ) -> Result<Reply, Fault> {
-    let local_address = address::towards(&credential.server, access).await?;
-    let mut warnings = Vec::new();
-    if let Some(warning) = fence::fence(api, access).await? {
-        warnings.push(warning);
-    }
-    let namespace_created = namespace::ensure(api, &wanted.namespace, wire).await?;
+    let began = Instant::now();
+    let servers = address::of_server(&credential.server, access).await?;
+    let local_address = address::towards(&servers)?;
+    let place = &wanted.namespace;
+    let looked = async {
+        let warning = fence::fence(api, access).await?;
+        Ok::<_, Fault>((warning, namespace::look(api, place).await?))
+    };
+    // What policies keep is read beside that.
+    let (looked, mut live) = both(looked, policies::read(api, place)).await;
+    let (warning, found) = looked?;
+    let mut namespace_created = false;
+    let found = match found {
+        Some(found) => found,
+        None => match namespace::make(api, place, wire).await? {
+            Ensured::Made(made) => {
+                namespace_created = true;
+                live = policies::Live::nothing(place);
+                made
+            }
+            Ensured::There(found) => {
+                live = policies::read(api, place).await;
+                found
+            }
+        },
+    };
     go_on(wire)?;
-    let namespace = wanted.namespace.name.as_str();
-    namespace::executor_account(api, namespace, wire).await?;
+    let until = began + Duration::from_secs(wanted.quota_seconds);
+    let mut mended = policies::keep(api, place, &found, live, until, wire).await?;
+    go_on(wire)?;
+    let namespace = place.name.as_str();
+    mended.extend(executors::account(api, place, wire).await?);
     go_on(wire)?;
 
     let name = wanted.job.object_name();
@@ -67,9 +94,33 @@ pub async fn provision(
     created(wire, Kind::Binding, &name, &binding_uid).await?;
     go_on(wire)?;
 
-    if let Some(secret) = &wanted.auth_secret {
-        let object = objects::secret(wanted, secret.0.expose(), &account_uid);
-        let uid = create(api, "secrets", namespace, &object).await?;
+    // All of this is the account's, so that it goes with it; and it is there before there is a token.
+    let secret = async {
+        match &wanted.auth_secret {
+            Some(secret) => {
+                let object = objects::secret(wanted, secret.0.expose(), &account_uid);
+                create(api, "secrets", namespace, &object).await.map(Some)
+            }
+            None => Ok(None),
+        }
+    };
+    let network = async {
+        if let Some(network) = &wanted.network {
+            let policy =
+                network::policy(wanted, network, &account_uid, local_address, &servers, access).await?;
+            create(api, "networkpolicies", namespace, &policy).await?;
+        }
+        Ok::<_, Fault>(())
+    };
+    let volume = async {
+        match &wanted.volume {
+            Some(claim) => volume::provide(api, wanted, claim, &account_uid).await,
+            None => Ok(()),
+        }
+    };
+    let (secret, (network, volume)) = both(secret, both(network, volume)).await;
+    network.and(volume)?;
+    if let Some(uid) = secret? {
         created(wire, Kind::Secret, &name, &uid).await?;
         go_on(wire)?;
     }
@@ -79,17 +130,24 @@ pub async fn provision(
     if covered.is_none_or(|end| granted.expires_at > end) {
         expiry::postpone(api, &account, granted.expires_at).await?.ok_or_else(gone)?;
     }
+    if wanted.isolation_required {
+        let job = credential.client_of_job(access, &granted.token.0)?;
+        let warning =
+            isolation::in_force(&job, api, &wanted.namespace, &wanted.job, &granted.audiences).await?;
+        warnings.extend(warning);
+    }
     Ok(Reply::Provisioned {
         server: credential.server.clone(),
         certificate_authority_data: credential.certificate_authority_data.clone(),
         tls_server_name: credential.tls_server_name.clone(),
         proxy_url: credential.proxy_url.clone(),
-        local_address,
+        local_address: local_address.to_string(),
         token: granted.token,
         expires_at: granted.expires_at,
         granted_at: granted.granted_at,
         namespace_created,
-        warnings,
+        warnings: warning.into_iter().collect(),
+        mended,
     })
 }
 
@@ -132,10 +190,11 @@ pub fn known_uid(object: &Value) -> Result<String, Fault> {
 /// Its name has 80 random bits, so one of that name that exists at the first try is a collision or an attack: nothing is
 /// adopted [55]. After a try whose answer was lost it may be our own [54]: an account then carries this request's nonce,
 /// a binding or a Secret is removed and made again.
-async fn create(api: &Api, resource: &str, namespace: &str, object: &Value) -> Result<String, Fault> {
+pub async fn create(api: &Api, resource: &str, namespace: &str, object: &Value) -> Result<String, Fault> {
     let collection = objects::collection(resource, namespace);
     let right = match resource {
         "rolebindings" => "create rolebindings (with bind on the drivers' role)".to_owned(),
+        "roles" => "create roles (with use on persistentvolumeclaims)".to_owned(),
         resource => format!("create {resource}"),
     };
     let name = text(object, "/metadata/name");

@@ -70,6 +70,12 @@ pub struct Cluster {
     pub token_seconds: Option<i64>,
     /// What lists are, when they are not what is there: one for each request.
     pub lists: Vec<(u16, Value)>,
+    /// Whether there is a controller that enforces quotas.
+    pub quotas_work: bool,
+    /// What creates of pods are answered with, one for each request.
+    pub answers: Vec<(u16, Value)>,
+    /// What the create of an account that is not made is answered with, if it is not granted.
+    pub canary: Option<(u16, Value)>,
     /// Most accounts in a page, whatever is asked for.
     pub page: usize,
 }
@@ -117,6 +123,10 @@ impl Cluster {
                     refused(404, "no such account")
                 }
             }
+            "POST" if query == "dryRun=All" && path.ends_with("/serviceaccounts") => {
+                self.canary.clone().unwrap_or((201, json!({"kind": "ServiceAccount"})))
+            }
+            "POST" if path.ends_with("/pods") && !self.answers.is_empty() => self.answers.remove(0),
             "POST" => {
                 let mut object = body.clone();
                 let path = format!("{path}/{}", object["metadata"]["name"].as_str().unwrap());
@@ -136,14 +146,36 @@ impl Cluster {
                 (201, object)
             }
             "GET" if path.ends_with("/serviceaccounts") => self.list(namespace, query),
+            // Server-side apply: the whole object here, made when it is not there.
+            "PATCH" if query.contains("fieldManager=") => {
+                self.uids += 1;
+                let uid = format!("uid-{}", self.uids);
+                let object = self
+                    .objects
+                    .entry(path.to_owned())
+                    .or_insert_with(|| json!({"metadata": {"uid": uid, "resourceVersion": "0"}}));
+                object["kind"] = body["kind"].clone();
+                object["metadata"]["name"] = body["metadata"]["name"].clone();
+                object["spec"] = body["spec"].clone();
+                if self.quotas_work {
+                    object["status"] = json!({"hard": body["spec"]["hard"]});
+                }
+                changed(object);
+                (200, object.clone())
+            }
             "PATCH" => {
                 let Some(object) = self.objects.get_mut(path) else { return refused(404, "not found") };
                 let uid = body.pointer("/metadata/uid");
                 if uid.is_some_and(|uid| *uid != object["metadata"]["uid"]) {
                     return refused(422, "metadata.uid: Invalid value: field is immutable");
                 }
-                for (key, value) in body["metadata"]["annotations"].as_object().unwrap() {
-                    object["metadata"]["annotations"][key] = value.clone();
+                for table in ["annotations", "labels"] {
+                    for (key, value) in body["metadata"][table].as_object().into_iter().flatten() {
+                        object["metadata"][table][key] = value.clone();
+                    }
+                }
+                if let Some(secrets) = body.get("imagePullSecrets") {
+                    object["imagePullSecrets"] = secrets.clone();
                 }
                 changed(object);
                 (200, object.clone())
@@ -333,6 +365,23 @@ pub fn provision() -> Request {
     serde_json::from_value(request).unwrap()
 }
 
+/// The same with every part of a policy, and a volume.
+pub fn provision_with_policies() -> Request {
+    let mut namespace = namespace();
+    namespace["policies"] = json!({
+        "labels": {"cost": "17"}, "annotations": {"spark-submit-as/images": "a"},
+        "quota": {"hard": {"pods": "10"}}, "limits": {"limits": [{"type": "Pod", "max": {"cpu": "1"}}]},
+        "network": {"egress": []}, "account_annotations": {"c/role": "r"}, "pull_secrets": ["pull"],
+    });
+    let request = json!({
+        "request": "provision", "job": JOB, "namespace": namespace, "annotations": {"spark-submit-as/login": "alice"},
+        "token_seconds": 600, "auth_secret": "secret", "network": {"driver_host": null, "ports": null},
+        "volume": {"name": "ssa-volume-alice", "owner": "{}", "size": "1Gi", "class": null, "access_mode": "ReadWriteMany"},
+        "quota_seconds": 1,
+    });
+    serde_json::from_value(request).unwrap()
+}
+
 pub fn tear_down(account: Option<&str>, binding: Option<&str>, seconds: u64) -> Request {
     let request = json!({
         "request": "tear-down", "job": JOB, "namespace": "team", "account_uid": account, "binding_uid": binding,
@@ -351,14 +400,14 @@ pub async fn session(faults: &[Fault]) -> (Session, Shared, UnixStream) {
         (
             "/api/v1/namespaces/team",
             json!({"metadata": {
-                "name": "team", "uid": "n", "labels": {"spark-submit-as/managed": "true"},
+                "name": "team", "uid": "n", "resourceVersion": "1", "labels": {"spark-submit-as/managed": "true"},
                 "annotations": {"spark-submit-as/owner": "{\"x\":\"y\"}"},
             }}),
         ),
         (
             "/api/v1/namespaces/team/serviceaccounts/ssa-executor",
             json!({
-                "metadata": {"name": "ssa-executor", "namespace": "team", "uid": "e"},
+                "metadata": {"name": "ssa-executor", "namespace": "team", "uid": "e", "resourceVersion": "1"},
                 "automountServiceAccountToken": false,
             }),
         ),
@@ -366,6 +415,7 @@ pub async fn session(faults: &[Fault]) -> (Session, Shared, UnixStream) {
     cluster.borrow_mut().objects.extend(objects.map(|(path, object)| (path.to_owned(), object)));
     cluster.borrow_mut().faults.extend(faults);
     cluster.borrow_mut().page = usize::MAX;
+    cluster.borrow_mut().quotas_work = true;
     // Plain http: the refusal of it is the kubeconfig's matter, and this is none.
     let mut config = Config::new(format!("http://{address}").parse().unwrap());
     config.default_retry = false;

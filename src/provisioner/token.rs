@@ -22,6 +22,8 @@ pub struct Granted {
     pub expires_at: i64,
     /// When it was granted.
     pub granted_at: i64,
+    /// The API server's own audiences, which it fills in where none was asked for.
+    pub audiences: Vec<String>,
 }
 
 /// A later expiry and a fresh token for a job's account, in this order.
@@ -92,5 +94,7 @@ fn granted(answer: &Answer, account: &Account<'_>) -> Result<Granted, Fault> {
     if expires_at <= granted_at {
         return Err(refused("a token that has ended already; look at the API server's clock"));
     }
-    Ok(Granted { token: WireToken(token), expires_at, granted_at })
+    let audiences = granted.pointer("/spec/audiences").and_then(Value::as_array);
+    let audiences = audiences.into_iter().flatten().filter_map(Value::as_str).map(String::from).collect();
+    Ok(Granted { token: WireToken(token), expires_at, granted_at, audiences })
 }

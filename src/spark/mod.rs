@@ -22,6 +22,7 @@ pub mod error;
 pub mod java;
 pub mod keys;
 pub mod options;
+pub mod plain;
 pub mod ports;
 pub mod properties;
 pub mod redact;
@@ -33,10 +34,11 @@ pub use command::{JobFacts, command_line};
 pub use error::ArgumentError;
 pub use keys::{Origin, check_arguments, check_key, check_pair, check_profile};
 pub use options::SparkVersion;
+pub use plain::{Plain, plain, same_master};
 pub use ports::{DriverPorts, check_ports};
 pub use properties::{PropertiesError, merge};
 pub use redact::{escaped, redacted};
-pub use template::{TemplateError, executor_pod_template};
+pub use template::{Mount, TemplateError, executor_pod_template};
 pub use words::{Parsed, parse};
 
 #[cfg(test)]

@@ -14,8 +14,19 @@ use crate::protocol::{EXECUTOR_ACCOUNT, JOB_LABEL};
 
 /// Largest template of an administrator.
 pub const MAX_BYTES: usize = 256 * 1024;
+/// Name of the user's volume in a pod.
+pub const VOLUME: &str = "ssa-volume";
 /// Most values in one, aliases counted as often as they are used.
 pub const MAX_VALUES: usize = 16 * 1024;
+
+/// The user's volume in executors.
+#[derive(Clone, Copy, Debug)]
+pub struct Mount<'a> {
+    /// Name of the claim.
+    pub claim: &'a str,
+    /// Where the container finds it.
+    pub path: &'a str,
+}
 
 /// Why an administrator's template cannot be used. Its text is not repeated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +83,7 @@ pub fn executor_pod_template(
     account_name: &str,
     account_uid: &str,
     admin: Option<&[u8]>,
+    mount: Option<Mount<'_>>,
 ) -> Result<String, TemplateError> {
     let mut pod = match admin {
         Some(text) => read(text)?,
@@ -97,11 +109,19 @@ pub fn executor_pod_template(
     spec.insert("automountServiceAccountToken".into(), false.into());
     secure(object(spec, "securityContext", "spec.securityContext")?, "spec.securityContext")?;
 
+    if let Some(mount) = mount {
+        let volume = json!({"name": VOLUME, "persistentVolumeClaim": {"claimName": mount.claim}});
+        named(spec, "volumes", "spec.volumes", volume)?;
+    }
     let containers = executor_first(spec)?;
     let Some(executor) = containers.first_mut().and_then(Value::as_object_mut) else {
         return Err(wrong("spec.containers", "a list of containers"));
     };
     executor.insert("name".into(), EXECUTOR_CONTAINER.into());
+    if let Some(mount) = mount {
+        let mounted = json!({"name": VOLUME, "mountPath": mount.path});
+        named(executor, "volumeMounts", "the executor container's volumeMounts", mounted)?;
+    }
     let field = "the executor container's securityContext";
     let security = object(executor, "securityContext", field)?;
     secure(security, field)?;
@@ -161,6 +181,18 @@ fn object<'a>(
         *value = Value::Object(Map::new());
     }
     value.as_object_mut().ok_or_else(|| wrong(field, "a mapping"))
+}
+
+/// Adds an entry to the list under `key`, in the place of one of the same name.
+fn named(parent: &mut Map<String, Value>, key: &str, field: &str, entry: Value) -> Result<(), TemplateError> {
+    let value = parent.entry(key).or_insert(Value::Null);
+    if value.is_null() {
+        *value = Value::Array(Vec::new());
+    }
+    let list = value.as_array_mut().ok_or_else(|| wrong(field, "a list"))?;
+    list.retain(|other| other.get("name") != entry.get("name"));
+    list.push(entry);
+    Ok(())
 }
 
 /// The containers, Spark's first.

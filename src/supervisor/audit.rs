@@ -89,6 +89,13 @@ pub fn refused(caller: Option<u32>, code: crate::exit::ExitCode, message: &str) 
     let _ = send(&line);
 }
 
+/// A line about a namespace that an administrator has adopted or deleted.
+pub fn namespace(event: &str, cluster: &str, namespace: &str, owner: &str) {
+    let line = json!({"event": event, "cluster": cluster, "namespace": namespace, "owner": escaped(owner)});
+    // What it tells has happened.
+    let _ = send(&line);
+}
+
 fn shortened(command: &[String]) -> Vec<&str> {
     let mut left = MAX_COMMAND;
     command

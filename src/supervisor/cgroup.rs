@@ -32,7 +32,8 @@ pub struct Cgroup {
     path: String,
 }
 
-fn name_of(job: &JobId) -> String {
+/// Name of a job's cgroup.
+pub(super) fn name_of(job: &JobId) -> String {
     format!("spark-submit-as-{job}")
 }
 
@@ -110,7 +111,7 @@ fn own_path() -> Option<String> {
 }
 
 /// Where the v2 hierarchy is mounted, with its root, on `/sys/fs/cgroup` or below it.
-fn mount_point(mountinfo: &str) -> Option<&str> {
+pub(super) fn mount_point(mountinfo: &str) -> Option<&str> {
     mountinfo.lines().find_map(|line| {
         let (mount, source) = line.split_once(" - ")?;
         let mut fields = mount.split(' ');
@@ -135,7 +136,8 @@ fn open(path: &str) -> Option<OwnedFd> {
     trusted::open_directory(&full, Links::Refuse).ok()
 }
 
-fn read(path: &str) -> Option<String> {
+/// A small file of the kernel's.
+pub(super) fn read(path: &str) -> Option<String> {
     use std::io::Read;
     let mut text = String::new();
     std::fs::File::open(path).ok()?.take(MAX_FILE).read_to_string(&mut text).ok()?;

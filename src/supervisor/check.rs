@@ -1,5 +1,6 @@
 //! `check` and `run --dry-run`: the same decisions as a run, told instead of carried out.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::json;
@@ -8,12 +9,14 @@ use super::cluster::Session;
 use super::events::Events;
 use super::invocation::Invocation;
 use super::lookup::{self, Question, Record};
-use super::{Failure, load, plan};
+use super::{Failure, load, plan, properties};
 use crate::cli::CheckArgs;
 use crate::exit::ExitCode;
 use crate::policy::config::{Cluster, Config, Profile, Program};
+use crate::policy::identity::Authority;
 use crate::policy::names::NamespaceName;
-use crate::protocol::{CheckLine, MANAGED_LABEL, NamespaceWanted, Reply, Request};
+use crate::policy::wanted;
+use crate::protocol::{Check, CheckLine, ISOLATED, LIMITS, NamespaceWanted, QUOTA, Reply, Request};
 use crate::sys::host;
 
 /// Oldest sudo: 1.9.5 fixed CVE-2021-3156.
@@ -26,11 +29,20 @@ const EXAMPLE_NAMESPACE: &str = "spark-submit-as-check";
 /// # Errors
 /// [`ExitCode::Internal`].
 pub fn decision(plan: &plan::Plan, json: bool) -> Result<String, Failure> {
-    let objects = [
-        format!("ServiceAccount {}", plan.job.object_name()),
-        format!("RoleBinding {} to ClusterRole {}", plan.job.object_name(), plan.cluster.driver_role),
-        format!("Secret {}", plan.job.object_name()),
+    let name = plan.job.object_name();
+    let mut objects = vec![
+        format!("ServiceAccount {name}"),
+        format!("RoleBinding {name} to ClusterRole {}", plan.cluster.driver_role),
+        format!("Secret {name}"),
     ];
+    if plan.namespace.policies.network.is_some() {
+        objects.push(format!("NetworkPolicy {name}"));
+    }
+    if let Some(claim) = &plan.claim {
+        objects.push(format!("PersistentVolumeClaim {} (stays after the job)", claim.name));
+        objects.push(format!("Role and RoleBinding {name}-volume"));
+    }
+    let kept = kept(&plan.namespace.policies);
     let rules: Vec<String> = plan.trace.iter().map(ToString::to_string).collect();
     let value = json!({
         "login": plan.login.as_str(),
@@ -40,10 +52,13 @@ pub fn decision(plan: &plan::Plan, json: bool) -> Result<String, Failure> {
         "uid": plan.user.uid,
         "rules": &rules,
         "allowed_by": plan.allowed_by,
+        "called_by": plan.called_by,
         "profile": plan.profile_name,
         "namespace": plan.namespace.name.as_str(),
         "namespace_owner": plan.namespace.owner,
         "namespace_create": plan.namespace.create,
+        "namespace_policies": plan.namespace.policies,
+        "isolation_required": plan.isolation_required(),
         "objects": objects,
         "program": plan.program.display().to_string(),
         "command": plan.shown_arguments(),
@@ -53,14 +68,35 @@ pub fn decision(plan: &plan::Plan, json: bool) -> Result<String, Failure> {
     }
     let mut lines = vec![
         format!("login        {}", plan.login),
-        format!("UNIX account {} (uid {}), allowed by {}", plan.user_name, plan.user.uid, plan.allowed_by),
+        format!(
+            "UNIX account {} (uid {}), allowed by {} and {}",
+            plan.user_name, plan.user.uid, plan.allowed_by, plan.called_by
+        ),
     ];
     lines.extend(rules.iter().map(|rule| format!("  {rule}")));
     let how = if plan.namespace.create { "created when missing" } else { "must exist" };
     lines.push(format!("namespace    {} ({how}), owner {}", plan.namespace.name, plan.namespace.owner));
+    lines.extend(kept.iter().map(|what| format!("policies     {what}")));
+    lines.push(format!("isolation    {}", if plan.isolation_required() { "required" } else { "optional" }));
     lines.extend(objects.iter().map(|object| format!("object       {object}")));
     lines.push(format!("command      {}", plan.shown_arguments().join(" ")));
     Ok(lines.join("\n"))
+}
+
+/// What policies keep in the namespace, in words.
+fn kept(policies: &wanted::Policies) -> Vec<String> {
+    let object = |name: &str, spec: Option<&serde_json::Value>| spec.map(|spec| format!("{name}: {spec}"));
+    let isolated = policies.network.as_ref().map(|_| format!("NetworkPolicy {ISOLATED}"));
+    let pairs = |what: &'static str, table: &BTreeMap<String, String>| {
+        table.iter().map(|(key, value)| format!("{what} {key}={value}")).collect::<Vec<_>>()
+    };
+    let mut kept = pairs("label", &policies.labels);
+    kept.extend(pairs("annotation", &policies.annotations));
+    kept.extend(object(&format!("ResourceQuota {QUOTA}"), policies.quota.as_ref()));
+    kept.extend(object(&format!("LimitRange {LIMITS}"), policies.limits.as_ref()));
+    kept.extend(isolated);
+    kept.extend(pairs("annotation of the executors' account", &policies.account_annotations));
+    kept
 }
 
 /// The lines, for people or as JSON.
@@ -96,6 +132,10 @@ pub fn check(path: &Path, args: &CheckArgs) -> Vec<CheckLine> {
         }
     };
     lines.push(line("configuration", Ok(format!("{} accepted", path.display()))));
+    if let Some(path) = &config.users.properties {
+        let told = properties::load(path).map(|_| format!("{} accepted", path.display()));
+        lines.push(line("admin properties", told.map_err(|failure| failure.message)));
+    }
     let question = Question {
         names: vec![config.provisioner.clone()],
         groups: config.users.allowed_groups.clone(),
@@ -119,7 +159,7 @@ pub fn check(path: &Path, args: &CheckArgs) -> Vec<CheckLine> {
         ));
         return lines;
     };
-    let own = !config.callers.contains(&config.provisioner);
+    let own = !config.callers.iter().any(|entry| entry.account() == Some(&config.provisioner));
     let told = if own {
         format!("account {}, uid {}", provisioner.name, provisioner.uid)
     } else {
@@ -158,10 +198,12 @@ fn profile_lines(
                 name,
                 create: profile.namespace.create,
                 owner: "{}".into(),
-                labels: [(MANAGED_LABEL.to_owned(), "true".to_owned())].into(),
+                labels: plan::first_labels(),
+                policies: wanted::anywhere(config, &profile.namespace.policies).unwrap_or_default(),
+                volumes: profile.volume.is_some(),
             })
             .map_err(|error| error.to_string()),
-        Some(login) => decided(config, name, profile, login).map_err(|failure| failure.message),
+        Some(login) => decided(config, name, profile, login, None, None).map_err(|failure| failure.message),
     };
     match namespace {
         Err(problem) => lines.push(line(what("login"), Err(problem))),
@@ -169,7 +211,8 @@ fn profile_lines(
             if user.is_some() {
                 lines.push(line(what("login"), Ok(format!("namespace {}", namespace.name))));
             }
-            match ask_cluster(config, cluster, provisioner, namespace) {
+            let wanted = Check { namespace, isolation_required: profile.namespace.isolation_required() };
+            match ask_cluster(config, cluster, provisioner, wanted) {
                 Ok(told) => {
                     lines.extend(told.into_iter().map(|told| CheckLine { what: what(&told.what), ..told }))
                 }
@@ -181,18 +224,27 @@ fn profile_lines(
 }
 
 /// The namespace that a run for this login would have.
-fn decided(config: &Config, name: &str, profile: &Profile, login: &str) -> Result<NamespaceWanted, Failure> {
+pub(super) fn decided(
+    config: &Config,
+    name: &str,
+    profile: &Profile,
+    login: &str,
+    project: Option<&str>,
+    team: Option<&str>,
+) -> Result<NamespaceWanted, Failure> {
     let program = profile.programs.first().copied().unwrap_or(Program::SparkSubmit);
     let arguments = if program == Program::SparkSubmit { vec!["check.py".into()] } else { Vec::new() };
     let program = program.file_name().to_owned();
     let wanted = Invocation {
+        master: None,
         user: login.to_owned(),
         profile: name.to_owned(),
-        project: None,
+        project: project.map(str::to_owned),
+        team: team.map(str::to_owned),
         program,
-        conf: std::collections::BTreeMap::new(),
+        conf: BTreeMap::new(),
         stage: Vec::new(),
-        tags: std::collections::BTreeMap::new(),
+        tags: BTreeMap::new(),
         arguments,
     };
     let root = Record {
@@ -205,18 +257,18 @@ fn decided(config: &Config, name: &str, profile: &Profile, login: &str) -> Resul
         locked: false,
         expired: false,
     };
-    plan::decide(config, &root, wanted).map(|plan| plan.namespace)
+    plan::decide(config, &root, Authority::Administrator, wanted).map(|plan| plan.namespace)
 }
 
 fn ask_cluster(
     config: &Config,
     cluster: &Cluster,
     provisioner: &Record,
-    namespace: NamespaceWanted,
+    wanted: Check,
 ) -> Result<Vec<CheckLine>, Failure> {
     let mut events = Events::new()?;
     let mut session = Session::new(config, cluster, provisioner);
-    session.ask(&mut events, &Request::Check(namespace), config.timeouts.provision, |reply| match reply {
+    session.ask(&mut events, &Request::Check(wanted), config.timeouts.provision, |reply| match reply {
         Reply::Checked { lines } => Some(lines),
         _ => None,
     })

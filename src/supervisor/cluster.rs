@@ -17,13 +17,21 @@ use crate::sys::trusted;
 /// # Errors
 /// [`ExitCode::ConfigInvalid`], [`ExitCode::LookupFailed`].
 pub fn provisioner(config: &Config) -> Result<Record, Failure> {
-    let question = Question { names: vec![config.provisioner.clone()], ..Question::default() };
+    account(config, "provisioner", &config.provisioner)
+}
+
+/// The account that a key of the configuration names for a provisioner.
+///
+/// # Errors
+/// As [`provisioner`].
+pub fn account(config: &Config, key: &str, name: &str) -> Result<Record, Failure> {
+    let question = Question { names: vec![name.to_owned()], ..Question::default() };
     let mut answer = lookup::ask(&question, config.timeouts.lookup)?;
-    match answer.names.remove(&config.provisioner) {
+    match answer.names.remove(name) {
         Some(record) if record.uid != 0 => Ok(record),
         _ => Err(Failure::new(
             ExitCode::ConfigInvalid,
-            "`provisioner` names an account that does not exist, or that is root (useradd --system)",
+            format!("`{key}` names an account that does not exist, or that is root (useradd --system)"),
         )),
     }
 }

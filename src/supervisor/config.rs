@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Failure, load};
+use super::{Failure, load, properties};
 use crate::exit::ExitCode;
 use crate::policy::config::Config;
 
@@ -23,12 +23,15 @@ pub fn show(path: &Path, json: bool) -> Result<String, Failure> {
     text.map_err(|error| Failure::new(ExitCode::Internal, error))
 }
 
-/// Whether the configuration in force would be accepted, its ownership included.
+/// Whether the configuration in force would be accepted, its ownership and its admin properties included.
 ///
 /// # Errors
 /// As [`load::config`].
 pub fn validate_in_force(path: &Path) -> Result<String, Failure> {
-    load::config(path)?;
+    let config = load::config(path)?;
+    if let Some(properties) = &config.users.properties {
+        properties::load(properties)?;
+    }
     Ok(format!("{}: accepted", path.display()))
 }
 

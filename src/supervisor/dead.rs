@@ -14,6 +14,7 @@ use super::cgroup::Cgroup;
 use super::cluster::Session;
 use super::events::Events;
 use super::journal::{By, Entry, Phase, Record, now};
+use super::limits;
 use super::lookup;
 use super::proc::{self, boot_id};
 use super::rundir::{RunDirectory, ScratchDirectory, remove_scratch};
@@ -169,7 +170,7 @@ fn end_processes(record: &Record) -> Result<(), Failure> {
     if !proc::end_marked(&record.job, record.uid, deadline) && ended.is_ok() {
         ended = Err(Failure::new(ExitCode::CleanupIncomplete, NOT_ENDED));
     }
-    ended
+    ended.and(limits::remove(&record.job, &record.groups, deadline))
 }
 
 /// Removes the directories of a dead job; every failure. Without a record, their owners are believed, because they lie in

@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::Failure;
-use crate::cli::RunArgs;
+use crate::cli::{RunArgs, SubmitArgs};
 use crate::exit::ExitCode;
 use crate::policy::config::Program;
 use crate::policy::tags;
+use crate::spark;
 
 /// Bounds on a request's parts; spark-submit's own are checked in `spark`.
 const MAX_CONF: usize = 4096;
@@ -25,6 +26,8 @@ pub struct RequestFile {
     pub profile: Option<String>,
     /// As `--project`.
     pub project: Option<String>,
+    /// As `--team`.
+    pub team: Option<String>,
     /// As `--program`.
     pub program: Option<String>,
     /// Spark settings; they go into a file that only the end-user can read.
@@ -50,6 +53,8 @@ pub struct Invocation {
     pub profile: String,
     /// The project's key.
     pub project: Option<String>,
+    /// The team.
+    pub team: Option<String>,
     /// The program's name.
     pub program: String,
     /// Settings for the properties file.
@@ -58,6 +63,8 @@ pub struct Invocation {
     pub stage: Vec<PathBuf>,
     /// The caller's words about the job.
     pub tags: BTreeMap<String, String>,
+    /// The cluster's address as plain arguments named it.
+    pub master: Option<String>,
     /// Spark's arguments.
     pub arguments: Vec<OsString>,
 }
@@ -74,8 +81,8 @@ pub fn parse_request(text: &[u8]) -> Result<RequestFile, Failure> {
     let request: RequestFile = serde_json::from_slice(text).map_err(|error| {
         let rule = match error.classify() {
             serde_json::error::Category::Data => {
-                "has an unknown, repeated or wrongly typed key; known are user, profile, project, program, conf, \
-                 stage, tags, arguments"
+                "has an unknown, repeated or wrongly typed key; known are user, profile, project, team, program, \
+                 conf, stage, tags, arguments"
             }
             _ => "is not JSON",
         };
@@ -124,11 +131,54 @@ pub fn gather(args: &RunArgs, request: Option<RequestFile>) -> Result<Invocation
         user: needed("user", one("user", &args.user, request.user)?)?,
         profile: needed("profile", one("profile", &args.profile, request.profile)?)?,
         project: one("project", &args.project, request.project)?,
+        team: one("team", &args.team, request.team)?,
         program: program.unwrap_or_else(|| Program::SparkSubmit.file_name().to_owned()),
         conf: request.conf,
         stage,
         tags,
+        master: None,
         arguments,
+    })
+}
+
+/// Plain arguments: `caller` is who runs the job unless `--proxy-user` says another, `profiles` those that the policy gives.
+///
+/// # Errors
+/// [`ExitCode::ArgumentRefused`], [`ExitCode::Usage`].
+pub fn plain(args: &SubmitArgs, caller: &str, profiles: &[&str]) -> Result<Invocation, Failure> {
+    let program = program(args.program.as_deref())?;
+    let refused = |error: spark::ArgumentError| Failure::new(error.code(), error.to_string());
+    let parsed = spark::parse(program, &args.arguments, None).map_err(refused)?;
+    let plain = spark::plain(&parsed).map_err(refused)?;
+    let profile = args.profile.clone().or_else(|| profiles.first().map(|name| (*name).to_owned()));
+    let none = || {
+        usage(
+            "no profile; an administrator lists those of this caller under `callers` (the first is taken), or give --profile",
+        )
+    };
+    Ok(Invocation {
+        user: plain.proxy_user.unwrap_or_else(|| caller.to_owned()),
+        profile: profile.ok_or_else(none)?,
+        project: None,
+        team: None,
+        program: program.file_name().to_owned(),
+        conf: BTreeMap::new(),
+        stage: Vec::new(),
+        tags: BTreeMap::new(),
+        master: plain.master,
+        arguments: plain.words,
+    })
+}
+
+fn program(name: Option<&str>) -> Result<Program, Failure> {
+    Ok(match name {
+        None | Some("spark-submit") => Program::SparkSubmit,
+        Some("pyspark") => Program::Pyspark,
+        Some("spark-shell") => Program::SparkShell,
+        Some("spark-sql") => Program::SparkSql,
+        Some(_) => {
+            return Err(usage("--program must be spark-submit, pyspark, spark-shell or spark-sql"));
+        }
     })
 }
 
@@ -152,6 +202,7 @@ mod tests {
             user: Some("bob".into()),
             profile: None,
             project: None,
+            team: None,
             program: None,
             stage: vec![],
             request: None,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::{Gid, getgrouplist, pipe2};
+use nix::unistd::{Gid, User, getgrouplist, pipe2};
 use serde::{Deserialize, Serialize};
 use users::os::unix::UserExt;
 
@@ -37,6 +37,20 @@ pub struct Question {
     pub groups: Vec<String>,
     /// Groups by gid.
     pub gids: Vec<u32>,
+    /// Names of accounts of which only is asked whether they exist.
+    pub existing: Vec<String>,
+}
+
+/// Whether an account exists. For every other question an error of the database is as good as "no": the job is refused.
+/// Where a "no" would delete something, it is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Existence {
+    /// The database has it.
+    Yes,
+    /// The database says that there is no such account.
+    No,
+    /// The database answered with an error.
+    Unknown,
 }
 
 /// One account as the database has it.
@@ -71,6 +85,8 @@ pub struct Answer {
     pub groups: BTreeMap<String, u32>,
     /// Names by gid.
     pub gids: BTreeMap<u32, String>,
+    /// Of each name of [`Question::existing`].
+    pub existing: BTreeMap<String, Existence>,
 }
 
 /// Asks.
@@ -154,6 +170,15 @@ fn answer(question: &Question) -> Answer {
         {
             answer.gids.insert(*gid, name);
         }
+    }
+    for name in &question.existing {
+        // The crate `users` makes no difference between an error and no account; getpwnam_r(3) does.
+        let existence = match User::from_name(name) {
+            Ok(Some(_)) => Existence::Yes,
+            Ok(None) => Existence::No,
+            Err(_) => Existence::Unknown,
+        };
+        answer.existing.insert(name.clone(), existence);
     }
     answer
 }

@@ -15,12 +15,15 @@ pub mod events;
 pub mod invocation;
 pub mod jobs;
 pub mod journal;
+pub mod limits;
 pub mod load;
 pub mod lookup;
+pub mod namespaces;
 pub mod paths;
 pub mod plan;
 pub mod ports;
 pub mod proc;
+pub mod properties;
 pub mod reap;
 pub mod report;
 pub mod run;
@@ -30,6 +33,7 @@ pub mod steps;
 pub mod terminal;
 pub mod tree;
 pub mod verbs;
+pub mod who;
 pub mod worker;
 
 use crate::exit::ExitCode;
@@ -61,6 +65,12 @@ impl Failure {
         what: impl std::fmt::Display,
     ) -> impl FnOnce(E) -> Self {
         move |error| Self { code, message: format!("{what}: {error}") }
+    }
+}
+
+impl From<crate::policy::identity::Refusal> for Failure {
+    fn from(refusal: crate::policy::identity::Refusal) -> Self {
+        Self::new(refusal.code(), refusal.to_string())
     }
 }
 

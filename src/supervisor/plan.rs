@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::invocation::Invocation;
+use super::limits::Planned;
 use super::lookup::{self, Question, Record};
 use super::proc::JOB_VARIABLE;
 use super::startup::{CallerUid, Given};
@@ -14,26 +15,31 @@ use super::{Failure, load};
 use crate::exit::ExitCode;
 use crate::job::{EndUser, Scratch};
 use crate::policy::config::{Config, PodSecurity, PortRange, Profile, Staging, Timeouts};
-use crate::policy::identity::{self, Caller, RuleTrace};
+use crate::policy::identity::{self, Authority, Caller, RuleTrace};
 use crate::policy::names::{JobId, Login, UserName};
 use crate::policy::namespace::{self, Variables};
+use crate::policy::network::JobNetwork;
 use crate::policy::token::Token;
+use crate::policy::volume::{self, Claim};
+use crate::policy::wanted;
 use crate::protocol::{ClusterAccess, HOST_ANNOTATION, MANAGED_LABEL, NamespaceWanted, Provision, WireToken};
 use crate::spark::{self, DriverPorts};
 use crate::sys::process;
 use crate::sys::trusted;
 
 mod accounts;
+mod explain;
+mod place;
 mod spark_files;
 
-use accounts::{account, accounts, group_names, known};
+use accounts::{account, accounts, caller_groups, gids, known};
+pub use explain::explain;
+use place::{Asked, admin_properties, record_of};
 pub use spark_files::look_at_spark;
 use spark_files::spark_directory;
 
 /// Name of the executor pod template in the run directory.
 const POD_TEMPLATE: &str = "executor-pod.json";
-/// Pod Security admission's label (KEP-2579).
-const POD_SECURITY_LABEL: &str = "pod-security.kubernetes.io/enforce";
 /// Name of the RPC secret's file there.
 const AUTH_SECRET: &str = "auth-secret";
 /// Name of the properties file there.
@@ -61,6 +67,8 @@ pub struct Plan {
     pub trace: Vec<RuleTrace>,
     /// The rule that allowed the account.
     pub allowed_by: String,
+    /// The entry of `callers` that let the caller run jobs as it.
+    pub called_by: String,
     /// The profile's name.
     pub profile_name: String,
     profile: Profile,
@@ -68,6 +76,8 @@ pub struct Plan {
     pub project: Option<String>,
     /// The namespace.
     pub namespace: NamespaceWanted,
+    /// The user's volume there.
+    pub claim: Option<Claim>,
     /// The cluster.
     pub cluster: ClusterAccess,
     /// The provisioner's account.
@@ -82,6 +92,8 @@ pub struct Plan {
     properties: Vec<u8>,
     pod_template: Option<Vec<u8>>,
     auth_secret: String,
+    /// The cluster's address as plain arguments named it.
+    pub master: Option<String>,
     /// Where the driver's ports are taken from; any port when absent.
     pub driver_ports: Option<PortRange>,
     /// Files to hand over, as the caller named them.
@@ -94,16 +106,17 @@ pub struct Plan {
     pub audit_required: bool,
 }
 
-/// The caller as the account database knows it.
+/// The caller as the account database knows it, and the entries of `callers` that name it.
 ///
 /// # Errors
 /// [`ExitCode::CallerRefused`] for a uid that it does not know, and for one that is not named in `callers`.
-pub fn authorize_caller(config: &Config, caller: CallerUid) -> Result<Record, Failure> {
+pub fn authorize_caller(config: &Config, caller: CallerUid) -> Result<(Record, Authority), Failure> {
     let uid = match caller {
         CallerUid::Root => 0,
         CallerUid::Account(uid) => uid,
     };
-    let question = Question { uids: vec![uid], ..Question::default() };
+    let groups = caller_groups(config).into_iter().collect();
+    let question = Question { uids: vec![uid], groups, ..Question::default() };
     let mut answer = lookup::ask(&question, config.timeouts.lookup)?;
     let unknown = || Failure::new(ExitCode::CallerRefused, "the calling uid belongs to no account");
     let record = answer.uids.remove(&uid).ok_or_else(unknown)?;
@@ -112,19 +125,25 @@ pub fn authorize_caller(config: &Config, caller: CallerUid) -> Result<Record, Fa
         CallerUid::Account(uid) => Caller::Account {
             name: UserName::new(record.name.clone()).map_err(Failure::of(ExitCode::CallerRefused))?,
             uid,
+            groups: record.groups.iter().copied().chain([record.gid]).collect(),
         },
     };
-    identity::authorize_caller(config, &who)
-        .map_err(|refusal| Failure::new(refusal.code(), refusal.to_string()))?;
-    Ok(record)
+    let authority = identity::authorize_caller(config, &who, &gids(caller_groups(config), &answer))?;
+    Ok((record, authority))
 }
 
 /// Decides.
 ///
 /// # Errors
 /// The refusal, with its rule.
-pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Plan, Failure> {
+pub fn decide(
+    config: &Config,
+    caller: &Record,
+    authority: Authority,
+    wanted: Invocation,
+) -> Result<Plan, Failure> {
     let login = Login::new(wanted.user).map_err(Failure::of(ExitCode::UserRefused))?;
+    let authority = authority.for_profile(config, &wanted.profile)?;
     let profile = config.profiles.get(&wanted.profile).ok_or_else(|| {
         Failure::new(
             ExitCode::ProfileRefused,
@@ -141,25 +160,17 @@ pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Pl
     let cluster = config.clusters.get(&profile.cluster).ok_or_else(|| {
         Failure::new(ExitCode::ConfigInvalid, "the profile's cluster is not among `clusters`")
     })?;
-    let mapped = identity::map_login(&config.users, &login, wanted.project.as_deref())
-        .map_err(|refusal| Failure::new(refusal.code(), refusal.to_string()))?;
-
-    let properties = match &config.users.properties {
-        Some(path) => Some(identity::parse_properties(&load::bytes(path)?).map_err(|error| {
-            Failure::new(ExitCode::ConfigInvalid, format!("{}: {error}", path.display()))
-        })?),
-        None => None,
-    };
+    let mapped = identity::map_login(&config.users, &login, wanted.project.as_deref())?;
+    let properties = admin_properties(config)?;
     let accounts = accounts(config, &mapped.user)?;
-    let record = accounts.names.get(mapped.user.as_str()).cloned().ok_or_else(|| {
-        Failure::new(
-            ExitCode::UserRefused,
-            format!("the login maps to UNIX account {}, which does not exist", mapped.user),
-        )
-    })?;
-    let (account, known) = (account(&record)?, known(config, &accounts));
-    let allowed_by = identity::authorize_target(config, &account, &known)
-        .map_err(|refusal| Failure::new(refusal.code(), refusal.to_string()))?;
+    let known = known(config, &accounts);
+    // The caller's own rule first: what else there is to say about an account is not for a caller that may not use it.
+    let record = record_of(&accounts.names, &mapped.user);
+    let target = record.as_ref().ok().map(account).transpose()?;
+    let called_by = authority.over(config, caller.uid, profile, target.as_ref(), &known.caller_groups)?;
+    let record = record?;
+    let account = account(&record)?;
+    let allowed_by = identity::authorize_target(config, &account, &known)?;
     let provisioner = accounts.names.get(&config.provisioner).cloned().ok_or_else(|| {
         Failure::new(
             ExitCode::ConfigInvalid,
@@ -173,22 +184,20 @@ pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Pl
         ));
     }
 
-    let groups =
-        group_names(config, &record, properties.is_some() || profile.namespace.template.contains("group}"))?;
-    let of_login = |properties: &identity::Properties| {
-        let names: Vec<&str> = groups.values().map(String::as_str).collect();
-        properties
-            .for_login(&login, &names)
-            .map_err(|refusal| Failure::new(refusal.code(), refusal.to_string()))
+    let asked = Asked {
+        config,
+        profile,
+        login: &login,
+        mapped: &mapped.user,
+        record: &record,
+        account: &account,
+        project: wanted.project.as_deref(),
+        team: wanted.team.as_deref(),
     };
-    let variables = Variables {
-        login: login.clone(),
-        user: mapped.user.clone(),
-        group: groups.get(&record.gid).cloned(),
-        project: wanted.project.clone(),
-        properties: properties.as_ref().map(of_login).transpose()?.unwrap_or_default(),
-    };
+    let variables = asked.variables(properties.as_ref())?;
     let namespace = namespace(config, profile, &variables)?;
+    let claim = profile.volume.as_ref().map(|volume| volume::claim(volume, &variables));
+    let claim = claim.transpose().map_err(|error| Failure::new(error.code(), error.to_string()))?;
 
     let argument = |error: spark::ArgumentError| Failure::new(error.code(), error.to_string());
     let (program, defaults, version) = spark_directory(profile, runnable.file)?;
@@ -199,7 +208,9 @@ pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Pl
     };
     let arguments = arguments.map_err(argument)?;
     spark::check_arguments(&arguments, &namespace.name).map_err(argument)?;
-    let driver_ports = profile.spark.driver_ports;
+    // The network policy of a job names its driver's ports, so that executors reach nothing else of this host.
+    let isolated = namespace.policies.network.is_some();
+    let driver_ports = profile.spark.driver_ports.or(isolated.then_some(PortRange::DEFAULT));
     if driver_ports.is_some() {
         spark::check_ports(&arguments, &wanted.conf).map_err(argument)?;
     }
@@ -221,15 +232,17 @@ pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Pl
         caller: caller.name.clone(),
         caller_uid: caller.uid,
         tags: wanted.tags,
-        user_name: mapped.user,
+        user_name: account.name,
         user: EndUser { uid: record.uid, gid: record.gid, groups: record.groups, home: record.home },
         shell: record.shell,
         trace: mapped.trace,
         allowed_by,
+        called_by,
         profile_name: wanted.profile,
         profile: profile.clone(),
         project: wanted.project,
         namespace,
+        claim,
         cluster: ClusterAccess::of(cluster, &config.timeouts),
         provisioner,
         kubeconfig: cluster.kubeconfig.clone(),
@@ -240,6 +253,7 @@ pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Pl
         properties,
         pod_template,
         auth_secret: secret()?,
+        master: wanted.master,
         driver_ports,
         stage: wanted.stage,
         staging: config.staging.clone(),
@@ -255,32 +269,26 @@ pub fn decide(config: &Config, caller: &Record, wanted: Invocation) -> Result<Pl
 fn namespace(config: &Config, profile: &Profile, variables: &Variables) -> Result<NamespaceWanted, Failure> {
     let resolved = namespace::resolve(&profile.namespace.template, variables)
         .map_err(|error| Failure::new(error.code(), error.to_string()))?;
-    let mut labels = BTreeMap::from([(MANAGED_LABEL.to_owned(), "true".to_owned())]);
-    for policy in profile.namespace.policies.iter().filter_map(|name| config.namespace_policies.get(name)) {
-        labels.extend(policy.labels.clone());
-        if let Some(level) = policy.pod_security {
-            labels.insert(POD_SECURITY_LABEL.into(), pod_security_level(level).into());
-        }
-    }
-    // A namespace that is made without a level lets its jobs have privileged pods, and through them the node.
-    labels
-        .entry(POD_SECURITY_LABEL.into())
-        .or_insert_with(|| pod_security_level(PodSecurity::Restricted).into());
+    let policies = wanted::policies(config, &profile.namespace.policies, &resolved.name, &resolved.owner)
+        .map_err(|error| Failure::new(error.code(), error.to_string()))?;
     Ok(NamespaceWanted {
         name: resolved.name,
         create: profile.namespace.create,
         owner: resolved.owner,
-        labels,
+        labels: first_labels(),
+        policies,
+        volumes: profile.volume.is_some(),
     })
 }
 
-/// The label's value (Pod Security Standards).
-fn pod_security_level(level: PodSecurity) -> &'static str {
-    match level {
-        PodSecurity::Privileged => "privileged",
-        PodSecurity::Baseline => "baseline",
-        PodSecurity::Restricted => "restricted",
-    }
+/// Labels of a namespace that is created, where no policy says others. One that is made without a level lets its jobs have
+/// privileged pods, and through them the node.
+#[must_use]
+pub fn first_labels() -> BTreeMap<String, String> {
+    let level = PodSecurity::Restricted.level();
+    [(MANAGED_LABEL, "true"), (wanted::POD_SECURITY_LABEL, level)]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
 }
 
 fn distinct_names(stage: &[PathBuf], max_files: u32) -> Result<(), Failure> {
@@ -320,12 +328,35 @@ impl Plan {
         &self.profile.cluster
     }
 
-    /// The rules that led to the account: how the login was mapped, and why the account may run jobs.
+    /// The rules that led to the account: how the login was mapped, why the account may run jobs, and why this caller may
+    /// have it run one.
     #[must_use]
     pub fn rule(&self) -> String {
         let matched = self.trace.iter().find(|rule| rule.verdict == identity::Verdict::Matched);
         let matched = matched.map(ToString::to_string).unwrap_or_default();
-        format!("{matched}; {}", self.allowed_by)
+        format!("{matched}; {}; {}", self.allowed_by, self.called_by)
+    }
+
+    /// How this host limits the driver.
+    #[must_use]
+    pub fn limits(&self) -> Planned {
+        let new = |driver| Planned::new(driver, self.user_name.as_str(), &self.job);
+        self.profile.driver.as_ref().map(new).unwrap_or_default()
+    }
+
+    /// What is told when the kernel has ended a process of the job's for its memory.
+    #[must_use]
+    pub fn memory_exceeded(&self) -> String {
+        let driver = self.profile.driver.clone().unwrap_or_default();
+        let name = |key: &str, limit: Option<String>| limit.map(|limit| format!("{key} is {limit}"));
+        let limits =
+            [name("driver.job.memory", driver.job.memory), name("driver.user.memory", driver.user.memory)];
+        format!(
+            "the driver, or what it started, was killed because it used more memory than it may ({} in profile {}); \
+             ask for less (--driver-memory) or have the limit raised",
+            limits.into_iter().flatten().collect::<Vec<_>>().join(", "),
+            self.profile_name
+        )
     }
 
     /// Opens the cluster's kubeconfig, which nobody but root and the provisioner may read [10].
@@ -343,11 +374,17 @@ impl Plan {
         self.profile.credentials.token_ttl.as_secs()
     }
 
-    /// What the provisioner is asked for.
+    /// Whether the run is refused without the isolation policy.
+    #[must_use]
+    pub fn isolation_required(&self) -> bool {
+        self.profile.namespace.isolation_required()
+    }
+
+    /// What the provisioner is asked for, for a driver with these ports.
     ///
     /// # Errors
     /// [`ExitCode::Internal`].
-    pub fn provision(&self) -> Result<Provision, Failure> {
+    pub fn provision(&self, ports: Option<DriverPorts>) -> Result<Provision, Failure> {
         let annotations = BTreeMap::from([
             ("spark-submit-as/login".to_owned(), self.login.to_string()),
             ("spark-submit-as/user".to_owned(), self.user_name.to_string()),
@@ -362,7 +399,24 @@ impl Plan {
             annotations,
             token_seconds: self.token_seconds(),
             auth_secret: Some(WireToken(secret)),
+            network: self.network(ports),
+            volume: self.claim.clone(),
+            quota_seconds: self.timeouts.provision.as_secs() * 3 / 4,
+            isolation_required: self.isolation_required(),
         })
+    }
+
+    /// The user's volume in executors.
+    fn mount(&self) -> Option<spark::Mount<'_>> {
+        let volume = self.profile.volume.as_ref()?;
+        Some(spark::Mount { claim: &self.claim.as_ref()?.name, path: volume.mount_path.to_str()? })
+    }
+
+    /// Where executors find the driver, where their network is isolated.
+    fn network(&self, ports: Option<DriverPorts>) -> Option<JobNetwork> {
+        let driver_host = self.profile.spark.driver_host.clone();
+        let ports = ports.map(|ports| (ports.first, ports.last));
+        self.namespace.policies.network.as_ref().map(|_| JobNetwork { driver_host, ports })
     }
 
     /// The files of the run directory, but the kubeconfig; `account_uid` is that of the job's ServiceAccount.
@@ -375,6 +429,7 @@ impl Plan {
             &self.job.object_name(),
             account_uid,
             self.pod_template.as_deref(),
+            self.mount(),
         )
         .map_err(Failure::doing(ExitCode::ConfigInvalid, "executor_pod_template"))?;
         let mut files =

@@ -22,6 +22,7 @@ use nix::sys::wait::WaitStatus;
 use super::cgroup::Cgroup;
 use super::events::{Event, Events};
 use super::journal::{Entry, Journal, Record, now};
+use super::limits::Planned;
 use super::plan::Plan;
 use super::ports::{self, Reserved};
 use super::report::Report;
@@ -34,6 +35,7 @@ use crate::exit::ExitCode;
 use crate::job::Staged;
 use crate::policy::names::JobId;
 use crate::protocol::{Kind, Reply, Request, TearDown};
+use crate::spark;
 use crate::sys::process::Child;
 
 mod credential;
@@ -62,6 +64,7 @@ struct Life<'a> {
     scratch: Option<ScratchDirectory>,
     ports: Option<Reserved>,
     cgroup: Option<Cgroup>,
+    limits: Planned,
     worker: Option<Worker>,
     /// What the cluster holds for this job, for taking it back.
     made: TearDown,
@@ -88,7 +91,8 @@ pub fn run(
     // Its start takes longer than the record's way to the disk. Nothing is asked of it before that is there.
     let worker = start_worker(plan)?;
     steps::reached(Step::ProvisionerStarted, Victims { provisioner: Some(worker.pid()), job: None });
-    let (record, entry) = match on_record(plan) {
+    let limits = plan.limits();
+    let (record, entry) = match on_record(plan, &limits) {
         Ok(made) => made,
         Err(failure) => {
             worker.end();
@@ -106,6 +110,7 @@ pub fn run(
         scratch: None,
         ports: None,
         cgroup: None,
+        limits,
         worker: Some(worker),
         made: TearDown {
             job: plan.job.clone(),
@@ -122,6 +127,9 @@ pub fn run(
     };
     let result = tell_id(&plan.job).and_then(|()| life.live(staged));
     let ran = life.job.is_some();
+    if ran && life.limits.exceeded() {
+        life.report.warn(plan.memory_exceeded());
+    }
     life.reached(Step::JobEnded);
     life.record_end(&result, ran);
     let left = life.take_back();
@@ -154,8 +162,8 @@ fn start_worker(plan: &Plan) -> Result<Worker, Failure> {
     Worker::start(&plan.provisioner, plan.open_kubeconfig()?, plan.cluster.clone())
 }
 
-fn on_record(plan: &Plan) -> Result<(Record, Entry), Failure> {
-    let record = recorded::begin(plan)?;
+fn on_record(plan: &Plan, limits: &Planned) -> Result<(Record, Entry), Failure> {
+    let record = recorded::begin(plan, limits)?;
     let entry = Journal::open()?.create(&record)?;
     Ok((record, entry))
 }
@@ -194,7 +202,8 @@ impl Life<'_> {
     /// Has everything made. `Some` when a signal came first.
     fn provision(&mut self, deadline: Instant) -> Result<Option<Outcome>, Failure> {
         let plan = self.plan;
-        let provision = Request::Provision(plan.provision()?);
+        let ports = self.ports.as_ref().map(|reserved| reserved.ports);
+        let provision = Request::Provision(Box::new(plan.provision(ports)?));
         self.asked = true;
         self.ever_asked = true;
         self.worker_or_new()?.send(&provision)?;
@@ -244,10 +253,12 @@ impl Life<'_> {
                 granted_at,
                 namespace_created,
                 warnings,
+                mended,
             } => {
                 for warning in warnings.iter().take(8) {
                     self.report.warn(warning);
                 }
+                let mended: Vec<String> = mended.into_iter().take(8).collect();
                 let access = Access::checked(
                     server,
                     certificate_authority_data,
@@ -256,9 +267,16 @@ impl Life<'_> {
                     &local_address,
                     self.plan.namespace.name.clone(),
                 )?;
+                if let Some(asked) = &self.plan.master {
+                    spark::same_master(asked, access.server())
+                        .map_err(|error| Failure::new(error.code(), error.to_string()))?;
+                }
                 let renewal = Renewal::granted(granted_at, expires_at)?;
                 let how = if namespace_created { "created" } else { "exists" };
                 self.report.say(format!("namespace {} ({how})", self.plan.namespace.name));
+                if !mended.is_empty() {
+                    self.report.say(format!("namespace policies: {}", mended.join("; ")));
+                }
                 self.report.say(format!(
                     "service account {}, token for {} s",
                     self.plan.job.object_name(),
@@ -438,7 +456,7 @@ fn caller_gone() -> Failure {
 /// The provisioner's word, kept inside what it may say.
 pub(super) fn from_cluster(code: ExitCode, message: &str) -> Failure {
     let code = match code.number() {
-        214..=220 => code,
+        214..=220 | 230 => code,
         _ => ExitCode::Provisioner,
     };
     Failure::new(code, message.chars().take(1024).collect::<String>())

@@ -1,4 +1,4 @@
-//! Who may call which verb, in one table, and what each verb does.
+//! What each verb does, for those who may call it ([`super::who`]).
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,43 +9,24 @@ use super::lookup::Record;
 use super::plan::Plan;
 use super::report::Report;
 use super::startup::{self, CallerUid, Given};
-use super::{Failure, Outcome, audit, check, config, jobs, load, paths, plan, reap, run};
+use super::who::{Who, who_may};
+use super::{
+    Failure, Outcome, audit, check, config, jobs, load, namespaces, paths, plan, properties, reap, run,
+};
 use crate::caller::{self, Caller, CallerError};
-use crate::cli::{CheckArgs, Cli, ConfigVerb, RunArgs, Verb};
+use crate::cli::{CheckArgs, Cli, ConfigVerb, PropertiesVerb, RunArgs, SubmitArgs, Verb};
 use crate::exit::ExitCode;
 use crate::job::Staged;
 use crate::policy::config::Config;
 use crate::policy::names::JobId;
-
-/// Who may call a verb.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
-    /// The accounts that `callers` names.
-    Callers,
-    /// Root itself, not through sudo from another account.
-    Root,
-    /// Anybody: nothing is read and nothing is done.
-    Anybody,
-}
-
-/// The table.
-#[must_use]
-pub fn who_may(verb: &Verb) -> Who {
-    match verb {
-        Verb::Run(_) | Verb::List(_) | Verb::Status(_) | Verb::Kill(_) => Who::Callers,
-        Verb::Reap(_)
-        | Verb::Check(_)
-        | Verb::Config(ConfigVerb::Show { .. } | ConfigVerb::Validate { .. }) => Who::Root,
-        Verb::Config(ConfigVerb::Schema) => Who::Anybody,
-    }
-}
 
 /// Does what the command line says.
 ///
 /// # Errors
 /// The refusal or failure that ends the call.
 pub fn dispatch(cli: Cli, given: &Given) -> Result<Outcome, Failure> {
-    if let Verb::Config(ConfigVerb::Schema) = cli.verb {
+    // Nothing of this host is read, so nobody has to be asked about.
+    if let (Verb::Config(ConfigVerb::Schema), Who::Anybody) = (&cli.verb, who_may(&cli.verb)) {
         return print(&config::schema()?);
     }
     startup::require_root()?;
@@ -81,11 +62,12 @@ fn checked(cli: Cli, caller: CallerUid, given: &Given) -> Result<Outcome, Failur
     if who_may(&cli.verb) == Who::Root && caller != CallerUid::Root {
         return Err(Failure::new(
             ExitCode::CallerRefused,
-            "this verb is for root itself; callers may use run, list, status and kill",
+            "this verb is for root itself; callers may use run, submit, list, status and kill",
         ));
     }
     match cli.verb {
         Verb::Run(args) => run_verb(&path, caller, given, &args),
+        Verb::Submit(args) => submit_verb(&path, caller, given, &args),
         Verb::List(args) => jobs::list(&asker(&path, caller)?.0, &args),
         Verb::Status(args) => jobs::status(&asker(&path, caller)?.0, &args),
         Verb::Kill(args) => {
@@ -94,6 +76,7 @@ fn checked(cli: Cli, caller: CallerUid, given: &Given) -> Result<Outcome, Failur
         }
         Verb::Reap(args) => reap::reap(&load::config(&path)?, &args),
         Verb::Check(args) => check_verb(&path, &args),
+        Verb::Namespace(verb) => namespaces::dispatch(&load::config(&path)?, &verb),
         Verb::Config(ConfigVerb::Show { json }) => print(&config::show(&path, json)?),
         Verb::Config(ConfigVerb::Validate { file: None }) => print(&config::validate_in_force(&path)?),
         Verb::Config(ConfigVerb::Validate { file: Some(file) }) => {
@@ -104,6 +87,14 @@ fn checked(cli: Cli, caller: CallerUid, given: &Given) -> Result<Outcome, Failur
             print(&config::validate_draft(&file)?)
         }
         Verb::Config(ConfigVerb::Schema) => Ok(Outcome::DONE),
+        Verb::Config(ConfigVerb::Explain(args)) => print(&plan::explain(&load::config(&path)?, &args)?),
+        Verb::Properties(PropertiesVerb::Set(args)) => {
+            let config = load::config(&path)?;
+            print(&properties::change(&config, &args.subject, &args.key, Some(&args.value))?)
+        }
+        Verb::Properties(PropertiesVerb::Unset(args)) => {
+            print(&properties::change(&load::config(&path)?, &args.subject, &args.key, None)?)
+        }
     }
 }
 
@@ -126,7 +117,7 @@ fn asker(path: &Path, caller: CallerUid) -> Result<(Asker, Config), Failure> {
     let asker = match caller {
         CallerUid::Root => Asker::Root,
         CallerUid::Account(_) => {
-            let record = plan::authorize_caller(&config, caller)?;
+            let (record, _) = plan::authorize_caller(&config, caller)?;
             Asker::Caller(record.uid, record.name)
         }
     };
@@ -135,13 +126,13 @@ fn asker(path: &Path, caller: CallerUid) -> Result<(Asker, Config), Failure> {
 
 fn run_verb(path: &Path, caller: CallerUid, given: &Given, args: &RunArgs) -> Result<Outcome, Failure> {
     let config = load::config(path)?;
-    let record = plan::authorize_caller(&config, caller)?;
+    let (record, authority) = plan::authorize_caller(&config, caller)?;
     let request = match &args.request {
         Some(file) => Some(read_request(&config, &record, given, file)?),
         None => None,
     };
     let wanted: Invocation = invocation::gather(args, request)?;
-    let plan = plan::decide(&config, &record, wanted)?;
+    let plan = plan::decide(&config, &record, authority, wanted)?;
     if args.dry_run {
         return print(&check::decision(&plan, args.json)?);
     }
@@ -160,6 +151,15 @@ fn run_verb(path: &Path, caller: CallerUid, given: &Given, args: &RunArgs) -> Re
         }
     };
     run::run(&plan, given, report, staged, tell_id)
+}
+
+/// A drop-in `spark-submit`: what Spark says is all that there is to read, unless something is refused.
+fn submit_verb(path: &Path, caller: CallerUid, given: &Given, args: &SubmitArgs) -> Result<Outcome, Failure> {
+    let config = load::config(path)?;
+    let (record, authority) = plan::authorize_caller(&config, caller)?;
+    let wanted = invocation::plain(args, &record.name, &authority.profiles(&config))?;
+    let plan = plan::decide(&config, &record, authority, wanted)?;
+    run::run(&plan, given, Report { quiet: true }, Vec::new(), |_| Ok(()))
 }
 
 fn as_caller<'a>(record: &'a Record, given: &'a Given) -> Caller<'a> {
@@ -206,7 +206,7 @@ fn check_verb(path: &Path, args: &CheckArgs) -> Result<Outcome, Failure> {
 }
 
 /// Prints a result; a reader that has gone is not our failure.
-fn print(text: &str) -> Result<Outcome, Failure> {
+pub(super) fn print(text: &str) -> Result<Outcome, Failure> {
     let mut out = std::io::stdout().lock();
     let _ = out
         .write_all(text.as_bytes())
@@ -218,24 +218,6 @@ fn print(text: &str) -> Result<Outcome, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
-
-    #[test]
-    fn the_table_of_verbs_and_callers() {
-        let who = |words: &[&str]| {
-            let cli = Cli::try_parse_from([&["spark-submit-as"], words].concat()).expect("command line");
-            who_may(&cli.verb)
-        };
-        assert_eq!(who(&["run", "--user", "alice", "--profile", "p", "--", "x.py"]), Who::Callers);
-        assert_eq!(who(&["list"]), Who::Callers);
-        assert_eq!(who(&["status"]), Who::Callers);
-        assert_eq!(who(&["kill", "x"]), Who::Callers);
-        assert_eq!(who(&["reap"]), Who::Root);
-        assert_eq!(who(&["check"]), Who::Root);
-        assert_eq!(who(&["config", "show"]), Who::Root);
-        assert_eq!(who(&["config", "validate", "/x"]), Who::Root);
-        assert_eq!(who(&["config", "schema"]), Who::Anybody);
-    }
 
     #[test]
     fn checklist_6_only_root_itself_names_another_configuration() {

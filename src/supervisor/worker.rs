@@ -16,6 +16,7 @@ use nix::sys::wait::WaitStatus;
 use super::lookup::Record;
 use super::{Failure, paths};
 use crate::exit::ExitCode;
+use crate::protocol::namespaces::MAX_NAMESPACES;
 use crate::protocol::{self, ClusterAccess, FrameError, KUBECONFIG_FD, MAX_FRAME, Reply, Request, SOCKET_FD};
 use crate::sys::process::{self, Child, become_user};
 use crate::sys::trusted::{self, Links};
@@ -38,6 +39,11 @@ enum Awaits {
     TornDown,
     OverdueDone,
     Checked,
+    NamespacesDone,
+    Inside,
+    Adopted,
+    PoliciesApplied,
+    Pruned,
 }
 
 /// A running provisioner.
@@ -105,9 +111,15 @@ impl Worker {
             Request::TearDown(_) => Awaits::TornDown,
             Request::ReapOverdue(_) => Awaits::OverdueDone,
             Request::Check(_) => Awaits::Checked,
+            Request::ListNamespaces => Awaits::NamespacesDone,
+            Request::LookInto(_) => Awaits::Inside,
+            Request::Adopt(_) => Awaits::Adopted,
+            Request::ApplyPolicies(_) => Awaits::PoliciesApplied,
+            Request::Prune(_) => Awaits::Pruned,
         };
         self.on_the_way = match self.awaits {
             Awaits::OverdueDone => MAX_OVERDUE,
+            Awaits::NamespacesDone => MAX_NAMESPACES,
             _ => MAX_ON_THE_WAY,
         };
         let frame = protocol::encode(request).map_err(Failure::of(ExitCode::Internal))?;
@@ -168,9 +180,10 @@ impl Worker {
 
     fn permitted(&mut self, reply: Reply) -> Result<Reply, Failure> {
         let on_the_way = match (&reply, self.awaits) {
-            // On the way to Provisioned; the request stays open.
-            (Reply::Created { .. }, Awaits::Provisioned) => true,
+            // On the way; the request stays open.
+            (Reply::Created { .. }, Awaits::Provisioned | Awaits::PoliciesApplied) => true,
             (Reply::Overdue(_), Awaits::OverdueDone) => true,
+            (Reply::Namespace(_), Awaits::NamespacesDone) => true,
             // The last words about a request that tearing down has overtaken.
             (
                 Reply::Created { .. }
@@ -193,7 +206,12 @@ impl Worker {
             | (Reply::Renewed { .. } | Reply::AccountGone, Awaits::Renewed)
             | (Reply::OverdueDone { .. }, Awaits::OverdueDone)
             | (Reply::TornDown { .. }, Awaits::TornDown)
-            | (Reply::Checked { .. }, Awaits::Checked) => true,
+            | (Reply::Checked { .. }, Awaits::Checked)
+            | (Reply::NamespacesDone { .. }, Awaits::NamespacesDone)
+            | (Reply::Inside { .. }, Awaits::Inside)
+            | (Reply::Adopted, Awaits::Adopted)
+            | (Reply::PoliciesApplied { .. }, Awaits::PoliciesApplied)
+            | (Reply::Pruned(_), Awaits::Pruned) => true,
             (Reply::Failed { .. }, awaits) => awaits != Awaits::Nothing,
             _ => false,
         };
@@ -295,5 +313,63 @@ mod tests {
         let refused = worker.receive().map(|_| ()).map_err(|failure| failure.code);
         assert_eq!(refused, Err(ExitCode::Provisioner));
         assert!(matches!(worker.child.wait(), Ok(WaitStatus::Signaled(_, Signal::SIGKILL, _))));
+    }
+
+    #[test]
+    fn checklist_100_each_answer_about_namespaces_may_come_to_its_own_question_alone() {
+        let name = crate::policy::names::NamespaceName::new("team").expect("name");
+        let seen = || crate::protocol::namespaces::SeenNamespace {
+            name: name.clone(),
+            uid: "u".into(),
+            resource_version: "1".into(),
+            created: 0,
+            terminating: false,
+            managed: true,
+            owner: None,
+            pod_security: None,
+        };
+        let inside = || Reply::Inside {
+            namespace: seen(),
+            contents: Vec::new(),
+            problems: Vec::new(),
+            server: String::new(),
+        };
+        let done = || Reply::NamespacesDone { date: 0, server: String::new(), problems: Vec::new() };
+        let created = || Reply::Created { kind: Kind::ExecutorAccount, name: "x".into(), uid: "y".into() };
+        let pruned = || Reply::Pruned(crate::protocol::namespaces::Pruned::Gone);
+        let applied = || Reply::PoliciesApplied { changed: Vec::new() };
+        // Each reply, and what may be awaited when it comes.
+        let table: [(&dyn Fn() -> Reply, &[Awaits]); 7] = [
+            (&|| Reply::Namespace(seen()), &[Awaits::NamespacesDone]),
+            (&done, &[Awaits::NamespacesDone]),
+            (&inside, &[Awaits::Inside]),
+            (&|| Reply::Adopted, &[Awaits::Adopted]),
+            (&created, &[Awaits::Provisioned, Awaits::TornDown, Awaits::PoliciesApplied]),
+            (&applied, &[Awaits::PoliciesApplied]),
+            (&pruned, &[Awaits::Pruned]),
+        ];
+        for (row, (reply, allowed)) in table.iter().enumerate() {
+            for awaits in [
+                Awaits::Nothing,
+                Awaits::Provisioned,
+                Awaits::Renewed,
+                Awaits::TornDown,
+                Awaits::OverdueDone,
+                Awaits::Checked,
+                Awaits::NamespacesDone,
+                Awaits::Inside,
+                Awaits::Adopted,
+                Awaits::PoliciesApplied,
+                Awaits::Pruned,
+            ] {
+                let (mut worker, mut provisioner) = worker();
+                (worker.awaits, worker.on_the_way) = (awaits, 1);
+                provisioner.write_all(&protocol::encode(&reply()).expect("frame")).expect("write");
+                let taken = worker.receive().is_ok();
+                assert_eq!(taken, allowed.contains(&awaits), "row {row}, {awaits:?}");
+                worker.child.signal(Signal::SIGKILL);
+                let _ = worker.child.wait();
+            }
+        }
     }
 }

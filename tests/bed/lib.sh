@@ -20,6 +20,7 @@ FAULTS_RUN=/run/spark-submit-as-faults
 FAULTS_STATE=/var/lib/spark-submit-as-faults
 FAULTS_SUDOERS=/etc/sudoers.d/spark-submit-as-faults
 BED_MARK='spark-submit-as test bed'
+BED_TEAMS='ssa-team-red ssa-team-blue ssa-team-green'
 BED_SPARK=${BED_SPARK:-4.1.4}
 BED_SUDOERS=/etc/sudoers.d/spark-submit-as-testbed
 PATH=$PATH:/usr/sbin:/sbin
@@ -43,12 +44,18 @@ account() {
 }
 
 accounts() {
-  getent group spark-users > /dev/null || groupadd spark-users
+  local group
+  for group in spark-users $BED_TEAMS; do
+    getent group "$group" > /dev/null || groupadd "$group"
+  done
   account dssuser '' /bin/bash ''
   account alice spark-users /bin/bash ''
   account bob spark-users /bin/bash ''
   account mallory '' /bin/bash ''
   account ssa-provisioner '' /usr/sbin/nologin --system
+  # Two whose names clean up to one, and who share one team.
+  account ssa.twin spark-users,ssa-team-red,ssa-team-blue /bin/bash ''
+  account ssa-twin spark-users,ssa-team-red /bin/bash ''
 }
 
 kubectl() { "$BED_TOP/testbench/bench" kubectl "$@"; }
@@ -166,7 +173,7 @@ bed_up() {
   install -m 0440 "$BED_ETC/sudoers.d/spark-submit-as" "$BED_SUDOERS"
   visudo -cqf "$BED_SUDOERS" || die "the sudoers file is refused by visudo"
   local manifest
-  for manifest in driver-role provisioner fence team-namespace; do
+  for manifest in driver-role provisioner fence isolation team-namespace; do
     kubectl apply -f "$BED_TOP/packaging/kubernetes/$manifest.yaml" > /dev/null
   done
   provisioner_kubeconfig

@@ -95,6 +95,7 @@ impl Thief {
         let (method, kind) = match method {
             "PATCH" => ("PATCH", "application/merge-patch+json"),
             "APPLY" => ("PATCH", "application/apply-patch+yaml"),
+            "MERGE" => ("PATCH", "application/strategic-merge-patch+json"),
             _ => (method, "application/json"),
         };
         let mut curl = Command::new("curl")

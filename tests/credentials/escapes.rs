@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 use super::cluster::{TestNamespace, TestObject, unique};
 use crate::support::*;
 
+#[path = "escapes/policies.rs"]
+mod policies;
+
 /// What must refuse it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
@@ -112,6 +115,7 @@ impl Arena {
             ];
             // A job's account as the provisioner makes it, so that its expiry may be moved.
             items.push(of_a_job(namespace));
+            items.extend(policies::objects(namespace));
             for name in ["ssa-job-victim", "other"] {
                 let objects = [
                     account(name),
@@ -128,7 +132,7 @@ impl Arena {
 
     /// Everything that must be as it was after the attacks.
     pub fn state(&self) -> String {
-        let kinds = "pods,serviceaccounts,secrets,rolebindings,roles,configmaps";
+        let kinds = "pods,serviceaccounts,secrets,rolebindings,roles,configmaps,resourcequotas,limitranges,networkpolicies,persistentvolumeclaims";
         let of = |namespace: &str| {
             // The pod of kube-system is looked at alone: other objects there change by themselves.
             let form = "jsonpath={range .items[*]}{.kind} {.metadata.name} {.metadata.uid} {.metadata.labels}{\"\\n\"}{end}";
@@ -157,6 +161,7 @@ impl Arena {
         self.pods(&mut table);
         self.reads(&mut table);
         self.others_in_managed(&mut table);
+        self.of_policies(&mut table);
         cluster_wide(&mut table);
         table.0
     }
@@ -432,7 +437,7 @@ impl Arena {
         }
         let take_over = json!({"metadata": {"labels": {"spark-submit-as/managed": "true"}}});
         for name in ["kube-system", "default", "spark-submit-as", &self.unmanaged] {
-            table.patch(Stop::Both, &format!("label {name}"), &format!("{all}/{name}"), take_over.clone());
+            table.patch(Stop::Fence, &format!("label {name}"), &format!("{all}/{name}"), take_over.clone());
         }
         let own = format!("{all}/{}", self.managed);
         let unmanaged = format!("{all}/{}", self.unmanaged);
@@ -440,11 +445,11 @@ impl Arena {
         let annotation =
             json!({"metadata": {"annotations": {"spark-submit-as/owner": "{\"login\":\"bob\"}"}}});
         let unlabel = labels(json!({"spark-submit-as/managed": null}));
-        table.patch(Stop::Both, "remove the label", &own, unlabel);
+        table.patch(Stop::Fence, "remove the label", &own, unlabel);
         let weaker = labels(json!({"pod-security.kubernetes.io/enforce": "privileged"}));
-        table.patch(Stop::Both, "weaken pod security", &own, weaker);
-        table.patch(Stop::Both, "change the owner", &own, annotation.clone());
-        table.patch(Stop::Both, "give a foreign namespace an owner", &unmanaged, annotation);
+        table.patch(Stop::Fence, "weaken pod security", &own, weaker);
+        table.patch(Stop::Fence, "change the owner", &own, annotation.clone());
+        table.patch(Stop::Fence, "give a foreign namespace an owner", &unmanaged, annotation);
         table.patch(Stop::Both, "label through /status", &format!("{unmanaged}/status"), take_over);
         let whole = new(json!({"name": self.unmanaged, "labels": managed, "annotations": owner}));
         table.put(Stop::Both, "replace a namespace", &unmanaged, whole.clone());
@@ -499,6 +504,13 @@ impl Arena {
             format!("{managed}/events"),
             format!("{managed}/serviceaccounts?watch=true"),
             format!("/apis/{RBAC}/v1/namespaces/{}/rolebindings", self.managed),
+            format!("{managed}/resourcequotas"),
+            format!("{managed}/limitranges?watch=true"),
+            format!("{managed}/persistentvolumeclaims"),
+            format!("/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies", self.managed),
+            format!("/apis/{RBAC}/v1/namespaces/{}/roles", self.managed),
+            format!("/apis/{RBAC}/v1/namespaces/{}/roles/spark-submit-as-driver", self.managed),
+            "/api/v1/persistentvolumes".into(),
             "/api/v1/namespaces/kube-system/secrets".into(),
             "/api/v1/namespaces/kube-system/pods".into(),
             "/api/v1/namespaces/kube-system/configmaps".into(),
@@ -550,7 +562,10 @@ impl Arena {
             ),
         ] {
             let path = format!("/{group}/namespaces/{}/{resource}", self.managed);
-            table.post(Stop::Both, &format!("create {resource}"), &path, body);
+            // Of these kinds it may make those of its own names.
+            let own = ["resourcequotas", "limitranges", "networkpolicies", "roles"].contains(&resource);
+            let stop = if own { Stop::Fence } else { Stop::Both };
+            table.post(stop, &format!("create {resource}"), &path, body);
         }
     }
 }

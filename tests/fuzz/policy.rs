@@ -82,9 +82,14 @@ pub fn configuration(random: &mut Random) -> bool {
 /// What later code takes for granted about a configuration that was taken.
 fn sound(config: &Config) {
     assert!(!config.callers.is_empty() && config.provisioner != "root");
-    for name in config.callers.iter().chain([&config.provisioner]) {
-        UserName::new(name.as_str()).unwrap();
+    for entry in &config.callers {
+        UserName::new(entry.account().or(entry.group()).unwrap()).unwrap();
+        assert!(entry.account().is_some() || entry.may_run_as().is_some(), "a group has a rule");
+        for profile in entry.profiles().into_iter().flatten() {
+            assert!(config.profiles.contains_key(profile));
+        }
     }
+    UserName::new(config.provisioner.as_str()).unwrap();
     assert!(!config.users.allowed_groups.is_empty());
     for profile in config.profiles.values() {
         assert!(config.clusters.contains_key(&profile.cluster));
@@ -203,6 +208,12 @@ fn template(random: &mut Random) -> String {
         "0",
         "${login}",
         "${user}",
+        "${team}",
+        "${login|tolower}",
+        "${team|default('ab')}",
+        "${projectKey|getornull}",
+        "${adminProperty:k8sNS|default:team-a|tolower}",
+        "${team|tolower|default('a')}",
     ];
     match random.below(4) {
         0 => String::from_utf8_lossy(&random.spoil(b"dss-${login}-${adminProperty:k8sNS}", 300)).into_owned(),
@@ -240,6 +251,7 @@ fn variables(random: &mut Random) -> Option<Variables> {
         login: Login::new(value(random)).ok()?,
         user: UserName::new(value(random)).ok()?,
         group: (!random.one_in(8)).then(|| value(random)),
+        team: (!random.one_in(4)).then(|| value(random)),
         project: (!random.one_in(8)).then(|| value(random)),
         properties: if random.one_in(8) {
             BTreeMap::new()
@@ -303,16 +315,17 @@ pub fn namespace(random: &mut Random) -> bool {
         assert!(valid.is_ok(), "{template:?} is no template and gave {}", resolved.name);
         let name = resolved.name.as_str();
         assert!(is_dns_label(name) && name != "default" && !name.starts_with("kube-"), "{name}");
-        let owner: BTreeMap<String, String> = serde_json::from_str(&resolved.owner).unwrap();
+        let owner: BTreeMap<String, Option<String>> = serde_json::from_str(&resolved.owner).unwrap();
         for (key, value) in owner {
             let exact = match key.as_str() {
                 "login" => Some(vars.login.as_str()),
                 "user" => Some(vars.user.as_str()),
                 "group" => vars.group.as_deref(),
+                "team" => vars.team.as_deref(),
                 "projectKey" => vars.project.as_deref(),
                 _ => vars.properties.get("k8sNS").map(String::as_str),
             };
-            assert_eq!(exact, Some(value.as_str()), "{key}");
+            assert_eq!(exact.filter(|exact| !exact.is_empty()), value.as_deref(), "{key}");
         }
         let other =
             names.insert(name.to_owned(), resolved.owner.clone()).unwrap_or_else(|| resolved.owner.clone());

@@ -1,9 +1,11 @@
 //! What root reads back about its own jobs and from the kernel: the journal's records, `/proc/PID/stat`, and tags.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
+use spark_submit_as::policy::absence::{Absences, Seen};
 use spark_submit_as::policy::names::{JobId, Login, NamespaceName, UserName};
+use spark_submit_as::policy::owner::Owner;
 use spark_submit_as::policy::tags;
 use spark_submit_as::supervisor::journal::{
     By, Cleanup, End, MAX_RECORD, Made, Phase, Record, RecordError, Times, VERSION, command,
@@ -46,6 +48,7 @@ fn record(random: &mut Random) -> Record {
         command: command((0..random.below(30)).map(|_| random.text(200)).collect()),
         supervisor: process(random),
         cgroup: random.one_in(2).then(|| random.text(60)),
+        groups: (0..random.below(3)).map(|_| random.text(60)).collect(),
         process: random.one_in(2).then(|| process(random)),
         made: Made { account_uid: random.one_in(2).then(|| random.text(36)), binding_uid: None },
         times: Times {
@@ -117,6 +120,85 @@ pub fn journal(random: &mut Random) -> bool {
             plain(&error.to_string(), 256);
             assert!(!error.to_string().contains(MARK), "the text is repeated: {error}");
             assert_eq!(text.len() > MAX_RECORD, error == RecordError::TooLarge);
+            false
+        }
+    }
+}
+
+/// What `namespace prune` remembers: it reads back the same, and what is none is refused without being repeated.
+pub fn absences(random: &mut Random) -> bool {
+    let names: Vec<NamespaceName> = (0..random.below(5))
+        .map(|n| NamespaceName::new(format!("dss-ns-{n}{}", random.word(&["", "-a", "0"]))).unwrap())
+        .collect();
+    let owners: Vec<String> = names.iter().map(|_| random.text(60)).collect();
+    let mut absences = Absences::default();
+    let mut now = (random.next() >> 24).cast_signed();
+    for _ in 0..=random.below(3) {
+        let seen = names.iter().zip(&owners).filter(|_| random.one_in(2)).map(|(name, owner)| Seen {
+            uid: name.as_str(),
+            namespace: name,
+            owner,
+        });
+        let seen: Vec<Seen<'_>> = seen.collect();
+        absences.observe("main", now, seen.clone(), &BTreeSet::new(), |_| true);
+        // No clock and no order of looks makes an absence that is longer than what was looked at.
+        assert!(seen.iter().all(|seen| absences.days("main", seen.uid).is_some_and(|days| days >= 0)));
+        now = if random.one_in(4) { random.next().cast_signed() } else { now.saturating_add(86_400) };
+    }
+    let written = absences.text().unwrap();
+    assert_eq!(Absences::parse(&written).as_ref(), Ok(&absences));
+    let text = match random.below(4) {
+        0 => written,
+        1 => {
+            let mut tree: Value = serde_json::from_slice(&written).unwrap();
+            disturb(random, &mut tree);
+            tree.to_string().into_bytes()
+        }
+        _ => random.spoil(&written, 1 << 16),
+    };
+    match bounded(RECORD, text.len(), || Absences::parse(&text)) {
+        Ok(read) => {
+            assert_eq!(Absences::parse(&read.text().unwrap()), Ok(read));
+            true
+        }
+        Err(error) => {
+            plain(&error.to_string(), 128);
+            assert!(!error.to_string().contains(MARK), "the text is repeated: {error}");
+            false
+        }
+    }
+}
+
+/// A namespace's owner annotation, which anybody may have written who may change the namespace.
+pub fn owner(random: &mut Random) -> bool {
+    const KEYS: &[&str] = &["login", "user", "group", "projectKey", "adminProperty:x", "team", "x", ""];
+    const VALUES: &[&str] = &["alice", "First.Last@corp.com", "", "a b", "0", "\u{1b}", "sales"];
+    let values: BTreeMap<String, Option<String>> = (0..random.below(4))
+        .map(|_| {
+            let value = (!random.one_in(5)).then(|| (*random.pick(VALUES)).to_owned());
+            ((*random.pick(KEYS)).to_owned(), value)
+        })
+        .collect();
+    let good = serde_json::to_string(&values).unwrap();
+    let text = if random.one_in(2) {
+        good
+    } else {
+        String::from_utf8_lossy(&random.spoil(good.as_bytes(), 8192)).into_owned()
+    };
+    match bounded(RECORD, text.len(), || Owner::parse(&text)) {
+        Ok(owner) => {
+            assert_eq!(owner.as_str(), text);
+            assert_eq!(serde_json::to_string(owner.values()).unwrap(), text, "one spelling alone is taken");
+            assert!(owner.only_person().is_none() || owner.person().is_some());
+            for template in ["ns-${login}", "ns-${user}", "${adminProperty:x}", "ns"] {
+                // Whatever is in it, a template gives a name only for the values that it uses itself.
+                let given = owner.gives(template, &NamespaceName::new("ns-alice").unwrap());
+                assert!(!given || text.contains("alice"), "{text} {template}");
+            }
+            true
+        }
+        Err(error) => {
+            plain(&error.to_string(), 256);
             false
         }
     }

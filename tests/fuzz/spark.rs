@@ -328,8 +328,9 @@ pub fn pod_template(random: &mut Random) -> bool {
         text = random.spoil(&text, template::MAX_BYTES + 100);
     }
     let job = JobId::new("abcdefghijklmnop").unwrap();
-    let made =
-        bounded(TEMPLATE, text.len(), || executor_pod_template(&job, "ssa-job-x", "uid-1", Some(&text)));
+    let made = bounded(TEMPLATE, text.len(), || {
+        executor_pod_template(&job, "ssa-job-x", "uid-1", Some(&text), None)
+    });
     let made = match made {
         Ok(made) => made,
         Err(error) => {

@@ -13,7 +13,10 @@ use serde_json::{Value, json};
 use spark_submit_as::cli::{Cli, RunArgs, Verb};
 use spark_submit_as::exit::ExitCode;
 use spark_submit_as::policy::names::{JobId, NamespaceName};
+use spark_submit_as::policy::network::JobNetwork;
 use spark_submit_as::policy::token::Token;
+use spark_submit_as::policy::wanted::Policies;
+use spark_submit_as::protocol::namespaces::*;
 use spark_submit_as::protocol::*;
 use spark_submit_as::supervisor::{invocation, report};
 
@@ -69,11 +72,20 @@ fn tear_down(random: &mut Random) -> TearDown {
 
 fn wanted(random: &mut Random) -> NamespaceWanted {
     let create = random.one_in(2);
-    NamespaceWanted { name: namespace(random), create, owner: random.text(60), labels: map(random) }
+    let policies = Policies { labels: map(random), annotations: map(random), ..Policies::default() };
+    let volumes = random.one_in(2);
+    NamespaceWanted {
+        name: namespace(random),
+        create,
+        owner: random.text(60),
+        labels: map(random),
+        policies,
+        volumes,
+    }
 }
 
 fn request(random: &mut Random) -> Request {
-    match random.below(6) {
+    match random.below(11) {
         0 => Request::Open(ClusterAccess {
             context: maybe(random),
             driver_role: random.text(40),
@@ -81,13 +93,17 @@ fn request(random: &mut Random) -> Request {
             connect_timeout_seconds: random.next(),
             request_timeout_seconds: random.next(),
         }),
-        1 => Request::Provision(Provision {
+        1 => Request::Provision(Box::new(Provision {
             job: job(random),
             namespace: wanted(random),
             annotations: map(random),
             token_seconds: random.next(),
             auth_secret: random.one_in(2).then(|| token(random)),
-        }),
+            network: random.one_in(2).then(|| JobNetwork { driver_host: maybe(random), ports: Some((1, 2)) }),
+            volume: None,
+            quota_seconds: random.next(),
+            isolation_required: random.one_in(2),
+        })),
         2 => Request::Renew(Renew { made: tear_down(random), token_seconds: random.next() }),
         3 => Request::TearDown(tear_down(random)),
         4 => Request::ReapOverdue(ReapOverdue {
@@ -96,14 +112,47 @@ fn request(random: &mut Random) -> Request {
             dry_run: random.one_in(2),
             seconds: random.next(),
         }),
-        _ => Request::Check(wanted(random)),
+        5 => Request::Check(Check { namespace: wanted(random), isolation_required: random.one_in(2) }),
+        6 => Request::ListNamespaces,
+        7 => Request::LookInto(LookInto { name: namespace(random), contents: random.one_in(2) }),
+        8 => Request::Adopt(Adopt {
+            name: namespace(random),
+            uid: random.text(60),
+            resource_version: random.text(20),
+            owner: random.text(60),
+            dry_run: random.one_in(2),
+        }),
+        9 => Request::ApplyPolicies(ApplyPolicies {
+            namespace: wanted(random),
+            dry_run: random.one_in(2),
+            seconds: random.next(),
+        }),
+        _ => Request::Prune(Prune {
+            name: namespace(random),
+            uid: random.text(60),
+            resource_version: random.text(20),
+            dry_run: random.one_in(2),
+        }),
+    }
+}
+
+fn seen(random: &mut Random) -> SeenNamespace {
+    SeenNamespace {
+        name: namespace(random),
+        uid: random.text(60),
+        resource_version: random.text(20),
+        created: random.next().cast_signed(),
+        terminating: random.one_in(2),
+        managed: random.one_in(2),
+        owner: maybe(random),
+        pod_security: maybe(random),
     }
 }
 
 fn reply(random: &mut Random) -> Reply {
     let number = |random: &mut Random| u32::try_from(random.next() >> 32).unwrap();
     let time = |random: &mut Random| random.next().cast_signed();
-    match random.below(9) {
+    match random.below(15) {
         0 => Reply::Created {
             kind: *random.pick(&[
                 Kind::Namespace,
@@ -126,6 +175,7 @@ fn reply(random: &mut Random) -> Reply {
             granted_at: time(random),
             namespace_created: random.one_in(2),
             warnings: texts(random),
+            mended: texts(random),
         },
         2 => Reply::Renewed { token: token(random), expires_at: time(random), granted_at: time(random) },
         3 => Reply::AccountGone,
@@ -147,6 +197,26 @@ fn reply(random: &mut Random) -> Reply {
                 .map(|_| CheckLine { what: random.text(40), ok: random.one_in(2), message: random.text(60) })
                 .collect(),
         },
+        8 => Reply::Namespace(seen(random)),
+        9 => Reply::NamespacesDone { date: time(random), server: random.text(60), problems: texts(random) },
+        10 => Reply::Inside {
+            namespace: seen(random),
+            contents: (0..random.below(4))
+                .map(|_| Contents { resource: random.text(20), count: random.next(), names: texts(random) })
+                .collect(),
+            problems: texts(random),
+            server: random.text(60),
+        },
+        11 => Reply::Adopted,
+        13 => Reply::PoliciesApplied { changed: texts(random) },
+        12 => Reply::Pruned(*random.pick(&[
+            Pruned::Deleted,
+            Pruned::WouldDelete,
+            Pruned::Changed,
+            Pruned::Gone,
+            Pruned::JobAccount,
+            Pruned::JobPod,
+        ])),
         _ => {
             Reply::Failed { code: *random.pick(ExitCode::ALL), message: random.text(90), left: texts(random) }
         }
@@ -208,14 +278,23 @@ pub fn frames(random: &mut Random) -> bool {
         let message = reply(random);
         round_trip(random, &message)
     };
-    let tag = *random.pick(&["created", "torn-down", "overdue-done", "checked", "open", "reap-overdue", "x"]);
+    let tag = *random.pick(&[
+        "created",
+        "torn-down",
+        "overdue-done",
+        "checked",
+        "open",
+        "reap-overdue",
+        "inside",
+        "x",
+    ]);
     let text = match random.below(6) {
         0 => frame[4..].to_vec(),
         1 => {
             // Much in little, of the right kind or of any.
             let room = if random.one_in(20) { MAX_FRAME } else { 4000 };
             let filling = String::from_utf8_lossy(&random.repeated(room)).into_owned();
-            let key = *random.pick(&["failures", "lines", "name", "pods", "made", "namespaces"]);
+            let key = *random.pick(&["failures", "lines", "name", "pods", "made", "namespaces", "contents"]);
             format!("{{\"{key}\":[{filling}],\"reply\":\"{tag}\",\"request\":\"{tag}\"}}").into_bytes()
         }
         _ => random.spoil(&frame[4..], MAX_FRAME),
@@ -229,6 +308,7 @@ fn run_args(random: &mut Random) -> RunArgs {
         user: random.one_in(2).then(|| "bob".into()),
         profile: random.one_in(2).then(|| "p".into()),
         project: random.one_in(4).then(|| "X".into()),
+        team: random.one_in(4).then(|| "t".into()),
         program: random.one_in(4).then(|| random.word(&["pyspark", "spark-submit", "sh"])),
         stage: vec![],
         request: None,
@@ -248,6 +328,7 @@ pub fn request_file(random: &mut Random) -> bool {
         json!({"user": random.text(10), "profile": "p", "conf": map(random), "arguments": arguments});
     if random.one_in(3) {
         request["project"] = "X".into();
+        request["team"] = "t".into();
         request["stage"] = json!(["/a/b", "/c"]);
         request["program"] = random.word(&["pyspark", "spark-submit", "sh"]).into();
     }
@@ -303,6 +384,15 @@ pub fn command_line(random: &mut Random) -> bool {
         b"run",
         b"check",
         b"config",
+        b"namespace",
+        b"adopt",
+        b"prune",
+        b"policies",
+        b"apply",
+        b"--kubeconfig=/x",
+        b"--yes",
+        b"--all",
+        b"--owner={}",
         b"validate",
         b"show",
         b"schema",

@@ -27,6 +27,8 @@ const TEMPLATES: &[&str] = &[
     "default",
     "${userProperty:x}",
     "${login|lower}",
+    "${team|default('x')}",
+    "${login|tolower}-${team|getornull}",
     "A-${user}",
     "${",
     "",
@@ -98,7 +100,37 @@ pub fn users(random: &mut Random) -> Value {
         users["denied"] = strings(random, &USERS[..4], 3);
         users["properties"] = random.word(PATHS).into();
     }
+    if random.one_in(5) {
+        let expression = random.word(&["^team-(.*)$", "t-([a-z]+)", "(a)|(b)", "x", "(?:a|b)-(.*)", "("]);
+        users["team"] = json!({"from_groups": expression});
+    }
     users
+}
+
+/// Entries of `callers` with rules of their own, good more often than not.
+fn callers(random: &mut Random) -> Value {
+    let rule = |random: &mut Random| match random.below(6) {
+        0 | 1 => json!("self"),
+        2 => json!({"users": strings(random, &USERS[..4], 2), "groups": ["spark-users"]}),
+        3 => json!({"groups": ["data"]}),
+        4 => json!({"users": ["svc-etl"]}),
+        _ => random.pick(&[json!({}), json!("all"), json!([]), json!({"hosts": []})]).clone(),
+    };
+    let entry = |random: &mut Random| {
+        let mut entry = match random.below(5) {
+            0 => return random.word(USERS).into(),
+            1 | 2 => json!({"account": random.word(&USERS[..4])}),
+            _ => json!({"group": "data"}),
+        };
+        if entry.get("group").is_some() || random.one_in(2) {
+            entry["may_run_as"] = rule(random);
+        }
+        if random.one_in(3) {
+            entry["profiles"] = random.pick(&[json!(["p0"]), json!(["p9"]), json!([])]).clone();
+        }
+        entry
+    };
+    (0..=random.below(3)).map(|_| entry(random)).collect()
 }
 
 fn profile(random: &mut Random) -> Value {
@@ -143,6 +175,9 @@ pub fn config(random: &mut Random) -> Value {
     }
     if random.one_in(20) {
         config["callers"] = strings(random, USERS, 3);
+    }
+    if random.one_in(3) {
+        config["callers"] = callers(random);
     }
     if random.one_in(2) {
         config["timeouts"] = json!({"grace": random.word(&SPANS[..5]), "lookup": random.word(&SPANS[..3])});

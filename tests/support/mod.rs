@@ -183,7 +183,7 @@ pub fn apply(manifest: &str) {
 
 /// Objects of a job, of every kind that one can have.
 pub fn objects_of(job: &str) -> Vec<String> {
-    let kinds = "pods,serviceaccounts,rolebindings,secrets,configmaps";
+    let kinds = "pods,serviceaccounts,rolebindings,roles,secrets,configmaps,networkpolicies";
     let selector = format!("spark-submit-as/job={job}");
     let text = kubectl(&["get", kinds, "-A", "-o", "name", "-l", &selector]);
     text.lines().map(String::from).collect()

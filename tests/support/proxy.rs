@@ -52,7 +52,7 @@ impl Drop for Proxy {
 
 impl Proxy {
     /// Before the cluster of a kubeconfig in JSON, listening at a host's address.
-    fn start(kubeconfig: &Path, host: &str, more: &[&str]) -> Self {
+    pub fn start(kubeconfig: &Path, host: &str, more: &[&str]) -> Self {
         let bench = Path::new(env!("CARGO_MANIFEST_DIR")).join("testbench/bench");
         let built = ended(Command::new(bench).arg("faultproxy"));
         assert!(built.status.success(), "{built:?}");
@@ -73,6 +73,18 @@ impl Proxy {
         let text = |key: &str| first[key].as_str().expect("text").to_owned();
         let (address, authority) = (text("address"), text("certificate_authority_data"));
         Self { child, channel: Mutex::new((input, output)), address, authority }
+    }
+
+    /// A kubeconfig that leads through it, for a user as a kubeconfig has one.
+    pub fn kubeconfig(&self, path: &Path, user: &Value) {
+        let cluster = json!({"server": format!("https://{}", self.address), "certificate-authority-data": self.authority});
+        let whole = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "main",
+            "clusters": [{"name": "main", "cluster": cluster}],
+            "contexts": [{"name": "main", "context": {"cluster": "main", "user": "u"}}],
+            "users": [{"name": "u", "user": user}],
+        });
+        private(path, &whole);
     }
 
     fn ask(&self, command: &Value) -> Value {

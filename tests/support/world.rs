@@ -495,7 +495,7 @@ fn is_closed(job: &Path) -> bool {
     names == ["record.json"] && record["phase"] == "ended" && record["cleanup"]["complete"] == true
 }
 
-/// cgroups of jobs, in every cgroup v2 hierarchy.
+/// cgroups of jobs, in every hierarchy.
 pub fn groups() -> Vec<PathBuf> {
     fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
@@ -523,7 +523,7 @@ pub fn group_mounts() -> Vec<PathBuf> {
         .filter_map(|line| {
             let mut words = line.split(' ').skip(1);
             let path = words.next()?;
-            (words.next()? == "cgroup2").then(|| PathBuf::from(path))
+            words.next()?.starts_with("cgroup").then(|| PathBuf::from(path))
         })
         .collect()
 }

@@ -50,7 +50,7 @@ impl<'s> Walk<'s> {
             };
         }
         if let Some(forms) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Json::as_array) {
-            return self.any_of(forms, value);
+            return self.any_of(forms, value, buffered);
         }
         let types: Vec<&str> = match schema.get("type") {
             Some(Json::String(one)) => vec![one],
@@ -128,7 +128,13 @@ impl<'s> Walk<'s> {
     }
 
     /// Several forms: when none fits, the one that resembles the value most says why.
-    fn any_of(&mut self, forms: &'s [Json], value: &Value) -> Fit {
+    fn any_of(&mut self, forms: &'s [Json], value: &Value, buffered: bool) -> Fit {
+        // What may be absent has null beside its one form, and is read like any other.
+        let null = Json::from("null");
+        let forms_of_it: Vec<&Json> = forms.iter().filter(|form| form.get("type") != Some(&null)).collect();
+        if let ([form], false) = (forms_of_it.as_slice(), value.is_null()) {
+            return self.node(form, value, buffered);
+        }
         let mut nearest: Option<(usize, Finding)> = None;
         for form in forms {
             match self.node(form, value, true) {

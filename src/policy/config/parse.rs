@@ -61,7 +61,7 @@ pub(crate) struct Finding {
 /// A text within bounds, known to be one YAML document without duplicate keys.
 pub(crate) struct Reader<'t> {
     text: &'t str,
-    nulls: bool,
+    doubtful: bool,
 }
 
 impl<'t> Reader<'t> {
@@ -86,14 +86,14 @@ impl<'t> Reader<'t> {
             let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
             whole(line, "the file is not UTF-8 text", "save it as UTF-8")
         })?;
-        let nulls = yaml::check(text).map_err(|fault| ConfigError {
+        let doubtful = yaml::check(text).map_err(|fault| ConfigError {
             line: fault.line,
             column: fault.column,
             path: strictly_shown(&fault.path),
             rule: fault.problem.rule().into(),
             advice: fault.problem.advice().into(),
         })?;
-        Ok(Self { text, nulls })
+        Ok(Self { text, doubtful })
     }
 
     /// Reads the text into a type.
@@ -121,8 +121,9 @@ impl<'t> Reader<'t> {
             // The place alone is not needed as long as the schema says all that the type does.
             explain().unwrap_or_else(|| at_place(error))
         })?;
-        // Where the type asks for a string or a list, serde_yaml takes null for the word or for an empty list.
-        match self.nulls.then(explain).flatten() {
+        // Where the type asks for a string or a list, serde_yaml takes null for the word or for an empty list; where a value
+        // has several forms, serde takes a list for a mapping's values in their order.
+        match self.doubtful.then(explain).flatten() {
             Some(error) => Err(error),
             None => Ok(value),
         }

@@ -3,6 +3,7 @@
 use super::*;
 
 mod hostile;
+mod policies;
 mod refusals;
 
 /// A file that uses every key. Its lines are referred to by number.
@@ -64,7 +65,7 @@ fn spoiled(from: &str, to: &str) -> String {
 #[test]
 fn a_good_file_is_read_letter_for_letter() {
     let config = parse(GOOD.as_bytes()).unwrap();
-    assert_eq!(config.callers, ["dssuser", "root"]);
+    assert_eq!(config.callers, ["dssuser", "root"].map(|name| CallerEntry::Name(name.into())));
     assert_eq!(config.users.mapping.len(), 3);
     let profile = &config.profiles["per-user"];
     assert_eq!(profile.spark.defaults["spark.executor.instances"], "2");

@@ -6,13 +6,18 @@ use std::time::Duration;
 
 use super::parse::Finding;
 use super::place::Segment;
-use super::{Cluster, Config, Environment, MappingRule, NamespacePolicy, Profile, Spark, Users, environment};
-use crate::policy::identity::check_pattern;
+use super::{
+    Cluster, Config, Driver, Environment, Limits, MappingRule, Namespaces, Profile, Spark, Users, environment,
+};
+use crate::policy::identity::{check_expression, check_pattern};
 use crate::policy::names::{Login, NamespaceName, UserName, is_project_key, is_word};
 use crate::policy::namespace::validate_template;
+use crate::policy::quantity::Quantity;
 use crate::spark::ports;
 
+mod callers;
 mod labels;
+mod policies;
 mod tools;
 
 /// Most entries of any list or table that somebody writes by hand.
@@ -101,9 +106,7 @@ impl Place {
 
 /// Checks a whole configuration and finds the first thing that is wrong, in the order of the file's manual.
 pub(super) fn validate(config: &Config) -> Check {
-    let callers = Place::top("callers");
-    callers.names(&config.callers, false)?;
-    config.callers.iter().enumerate().try_for_each(|(index, name)| callers.then(index).user_name(name))?;
+    callers::check(config)?;
     let provisioner = Place::top("provisioner");
     provisioner.user_name(&config.provisioner)?;
     let not_root = "must not be root: what talks to Kubernetes is no code of root's";
@@ -112,20 +115,32 @@ pub(super) fn validate(config: &Config) -> Check {
     let clusters = Place::top("clusters");
     clusters.table(&config.clusters, false)?;
     config.clusters.iter().try_for_each(|(name, value)| cluster(&clusters.then(name.as_str()), value))?;
-    let policies = Place::top("namespace_policies");
-    policies.table(&config.namespace_policies, true)?;
+    let here = Place::top("namespace_policies");
+    here.table(&config.namespace_policies, true)?;
     config
         .namespace_policies
         .iter()
-        .try_for_each(|(name, value)| policy(&policies.then(name.as_str()), value))?;
+        .try_for_each(|(name, value)| policies::policy(&here.then(name.as_str()), value))?;
     let profiles = Place::top("profiles");
     profiles.table(&config.profiles, false)?;
     config
         .profiles
         .iter()
         .try_for_each(|(name, value)| profile(&profiles.then(name.as_str()), value, config))?;
+    namespaces(&Place::top("namespaces"), &config.namespaces)?;
     let files = Place::top("staging").then("max_files");
     files.require(config.staging.max_files <= MAX_FILES, "must be at most 1012", "stage an archive instead")
+}
+
+fn namespaces(here: &Place, namespaces: &Namespaces) -> Check {
+    let days = (1..=3650).contains(&namespaces.prune_after_days);
+    here.then("prune_after_days").require(days, "must be 1 to 3650", "30 is a good value")?;
+    let account = here.then("account");
+    namespaces.account.iter().try_for_each(|name| {
+        account.user_name(name)?;
+        let not_root = "must not be root: what talks to Kubernetes is no code of root's";
+        account.require(name != "root", not_root, "name a system account of its own")
+    })
 }
 
 fn users(users: &Users) -> Check {
@@ -151,7 +166,11 @@ fn users(users: &Users) -> Check {
     )?;
     mapping.count(users.mapping.len(), MAX_ENTRIES)?;
     users.mapping.iter().enumerate().try_for_each(|(index, value)| rule(&mapping.then(index), value))?;
-    users.properties.iter().try_for_each(|path| here.then("properties").path(path))
+    users.properties.iter().try_for_each(|path| here.then("properties").path(path))?;
+    users.team.iter().try_for_each(|team| {
+        let expression = here.then("team").then("from_groups");
+        check_expression(&team.from_groups).or_else(|problem| expression.refuse(problem, "correct it"))
+    })
 }
 
 fn rule(here: &Place, rule: &MappingRule) -> Check {
@@ -247,13 +266,14 @@ fn profile(here: &Place, profile: &Profile, config: &Config) -> Check {
     if let Err(error) = validate_template(&profile.namespace.template) {
         return namespace.then("template").refuse(error.to_string(), "");
     }
-    let policies = namespace.then("policies");
-    policies.names(&profile.namespace.policies, true)?;
+    let named = namespace.then("policies");
+    named.names(&profile.namespace.policies, true)?;
     for (index, name) in profile.namespace.policies.iter().enumerate() {
         let exists = config.namespace_policies.contains_key(name);
         let rule = "names no policy of `namespace_policies`";
-        policies.then(index).require(exists, rule, "add it there or correct the name")?;
+        named.then(index).require(exists, rule, "add it there or correct the name")?;
     }
+    policies::profile(here, profile, config)?;
     let ttl = here.then("credentials").then("token_ttl");
     let long_enough = profile.credentials.token_ttl >= MIN_TOKEN_TTL;
     ttl.require(
@@ -262,7 +282,35 @@ fn profile(here: &Place, profile: &Profile, config: &Config) -> Check {
         "1h is a good value",
     )?;
     spark(&here.then("spark"), &profile.spark)?;
-    variables(&here.then("environment"), &profile.environment)
+    variables(&here.then("environment"), &profile.environment)?;
+    profile.driver.iter().try_for_each(|value| driver(&here.then("driver"), value))
+}
+
+fn driver(here: &Place, driver: &Driver) -> Check {
+    let cgroup = here.then("cgroup");
+    let parts: Vec<&str> = driver.cgroup.split('/').collect();
+    let plain = |part: &&str| is_word(part, 63) && !part.starts_with('.') && !part.starts_with("cgroup.");
+    let legal = parts.len() <= 8 && parts.iter().all(|part| *part == "${user}" || plain(part));
+    let rule = "must be 1 to 8 names of [A-Za-z0-9._-] with `/` between them, one of which may be ${user}";
+    cgroup.require(legal, rule, "correct it")?;
+    let of_user = driver.user == Limits::default() || parts.last() == Some(&"${user}");
+    cgroup.require(of_user, "must end in ${user} where the user has limits", "let it end so")?;
+    for (key, limits) in [("job", &driver.job), ("user", &driver.user)] {
+        let place = here.then(key);
+        for (name, text) in [("memory", &limits.memory), ("cpu", &limits.cpu)] {
+            let amount = text
+                .as_ref()
+                .is_none_or(|text| text.parse().is_ok_and(|amount: Quantity| amount > Quantity::ZERO));
+            place.then(name).require(
+                amount,
+                "must be a quantity above nothing, such as 4Gi, 2 or 500m",
+                "correct it",
+            )?;
+        }
+        let tasks = limits.tasks.is_none_or(|tasks| tasks >= 64);
+        place.then("tasks").require(tasks, "must be at least 64: a JVM has that many threads", "raise it")?;
+    }
+    Ok(())
 }
 
 fn spark(here: &Place, spark: &Spark) -> Check {
@@ -340,17 +388,6 @@ fn variables(here: &Place, variables: &Environment) -> Check {
         let both = variables.keep.contains(name);
         entry.require(!both, "is under `keep` as well", "decide where its value comes from")?;
         argument(&entry, value)?;
-    }
-    Ok(())
-}
-
-fn policy(here: &Place, policy: &NamespacePolicy) -> Check {
-    let table = here.then("labels");
-    table.count(policy.labels.len(), MAX_ENTRIES)?;
-    for (key, value) in &policy.labels {
-        if let Err((rule, advice)) = labels::check(key, value) {
-            return table.then(key.as_str()).refuse(rule, advice);
-        }
     }
     Ok(())
 }

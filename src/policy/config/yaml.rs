@@ -70,7 +70,8 @@ pub(crate) struct Fault {
     pub(crate) column: usize,
 }
 
-/// Refuses what no file of ours holds. Says whether the text has a value that is null.
+/// Refuses what no file of ours holds. Says whether the text has a value that serde may take for what it is not: null for
+/// a word, and a list in a list for a mapping, where a value has several forms.
 pub(crate) fn check(text: &str) -> Result<bool, Fault> {
     let state = RefCell::new(State::default());
     let fault = |problem, at: Option<(usize, usize)>| {
@@ -94,7 +95,7 @@ pub(crate) fn check(text: &str) -> Result<bool, Fault> {
         }
         return fault(problem, at.filter(|_| problem != Problem::Empty));
     }
-    if documents.next().is_some() { fault(Problem::Documents, None) } else { Ok(state.borrow().nulls) }
+    if documents.next().is_some() { fault(Problem::Documents, None) } else { Ok(state.borrow().doubtful) }
 }
 
 /// The line where brackets are nested deeper than any file of ours, quoted text and comments left out.
@@ -131,7 +132,7 @@ struct State {
     problem: Option<Problem>,
     nodes: usize,
     bytes: usize,
-    nulls: bool,
+    doubtful: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -208,7 +209,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
         if self.depth == 0 {
             return self.stop(Problem::Empty);
         }
-        self.state.borrow_mut().nulls = true;
+        self.state.borrow_mut().doubtful = true;
         self.scalar(1)
     }
     fn visit_none<E: Error>(self) -> Result<(), E> {
@@ -220,6 +221,9 @@ impl<'de> Visitor<'de> for Walk<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
         let inner = self.deeper()?;
+        if matches!(self.state.borrow().path.last(), Some(Segment::Index(_))) {
+            self.state.borrow_mut().doubtful = true;
+        }
         let mut index = 0_usize;
         loop {
             self.state.borrow_mut().path.push(index.into());

@@ -64,7 +64,7 @@ impl fmt::Display for RuleTrace {
     }
 }
 
-fn key(index: usize) -> String {
+pub(super) fn key(index: usize) -> String {
     format!("users.mapping[{index}]")
 }
 
@@ -77,7 +77,7 @@ impl MappingRule {
         }
     }
 
-    fn project(&self) -> Option<&str> {
+    pub(super) fn project(&self) -> Option<&str> {
         match self {
             MappingRule::Identity(_) => None,
             MappingRule::Login(rule) => rule.project.as_deref(),
@@ -86,7 +86,7 @@ impl MappingRule {
     }
 
     /// The account's name when the rule matches the login.
-    fn apply(&self, index: usize, login: &Login) -> Result<Result<String, Verdict>, Refusal> {
+    pub(super) fn apply(&self, index: usize, login: &Login) -> Result<Result<String, Verdict>, Refusal> {
         match self {
             MappingRule::Identity(_) => Ok(Ok(login.as_str().to_owned())),
             MappingRule::Login(rule) if rule.login == login.as_str() => Ok(Ok(rule.user.clone())),
@@ -105,13 +105,22 @@ impl MappingRule {
 /// # Errors
 /// [`Refusal::NoRule`], [`Refusal::NoAccountName`], [`Refusal::BadRule`].
 pub fn map_login(users: &Users, login: &Login, project: Option<&str>) -> Result<Mapped, Refusal> {
-    let rules = || users.mapping.iter().enumerate();
-    let ordered = rules()
-        .filter(|(_, rule)| rule.project().is_some())
-        .chain(rules().filter(|(_, rule)| rule.project().is_none()));
+    let (trace, user) = explain_login(users, login, project)?;
+    user.map(|user| Mapped { user, trace })
+}
+
+/// What [`map_login`] makes of a login, with the trace also when nothing comes of it.
+///
+/// # Errors
+/// [`Refusal::BadRule`].
+pub fn explain_login(
+    users: &Users,
+    login: &Login,
+    project: Option<&str>,
+) -> Result<(Vec<RuleTrace>, Result<UserName, Refusal>), Refusal> {
     let mut trace = Vec::with_capacity(users.mapping.len());
     let mut decided: Option<(usize, String)> = None;
-    for (index, rule) in ordered {
+    for (index, rule) in ordered(users) {
         let verdict = if decided.is_some() {
             Verdict::NotReached
         } else if rule.project().is_some_and(|wanted| project != Some(wanted)) {
@@ -127,15 +136,69 @@ pub fn map_login(users: &Users, login: &Login, project: Option<&str>) -> Result<
         };
         trace.push(RuleTrace { index, kind: rule.kind(), verdict });
     }
-    let (index, name) = decided.ok_or(Refusal::NoRule { rules: users.mapping.len() })?;
-    let user = UserName::new(name).map_err(|error| Refusal::NoAccountName { rule: key(index), error })?;
-    Ok(Mapped { user, trace })
+    let user = match decided {
+        None => Err(Refusal::NoRule { rules: users.mapping.len() }),
+        Some((index, name)) => {
+            UserName::new(name).map_err(|error| Refusal::NoAccountName { rule: key(index), error })
+        }
+    };
+    Ok((trace, user))
+}
+
+/// The rules in the order in which they are looked at, each with its place in the file.
+pub(super) fn ordered(users: &Users) -> impl Iterator<Item = (usize, &MappingRule)> {
+    let rules = || users.mapping.iter().enumerate();
+    rules()
+        .filter(|(_, rule)| rule.project().is_some())
+        .chain(rules().filter(|(_, rule)| rule.project().is_none()))
+}
+
+/// The rules, each expression compiled once, for many logins.
+pub(super) struct Mapper<'u> {
+    rules: Vec<(&'u MappingRule, Option<Regex>)>,
+}
+
+impl<'u> Mapper<'u> {
+    pub(super) fn new(users: &'u Users) -> Self {
+        let compiled = |rule: &MappingRule| match rule {
+            MappingRule::Regex(rule) => compile(&rule.regex).ok(),
+            _ => None,
+        };
+        Self { rules: ordered(users).map(|(_, rule)| (rule, compiled(rule))).collect() }
+    }
+
+    /// Whether the rules give a login this account, without a project or with any that a rule is for.
+    pub(super) fn may_give(&self, login: &Login, account: &UserName) -> bool {
+        // Each rule is asked once; the project only says which of the answers decides.
+        let given: Vec<(Option<&str>, String)> = self
+            .rules
+            .iter()
+            .filter_map(|(rule, compiled)| {
+                let name = match (rule, compiled) {
+                    (MappingRule::Regex(rule), Some(regex)) => rule.apply_with(regex, login.as_str()).ok()?,
+                    _ => rule.apply(0, login).ok()?.ok(),
+                };
+                Some((rule.project(), name?))
+            })
+            .collect();
+        let decides = |project: Option<&str>| {
+            given.iter().find(|(of, _)| of.is_none() || *of == project).map(|(_, name)| name.as_str())
+        };
+        given
+            .iter()
+            .map(|(project, _)| *project)
+            .chain([None])
+            .any(|project| decides(project) == Some(account.as_str()))
+    }
 }
 
 impl RegexRule {
     /// The account's name when the expression matches the whole login.
     pub(super) fn apply(&self, login: &str) -> Result<Option<String>, &'static str> {
-        let regex = compile(&self.regex)?;
+        self.apply_with(&compile(&self.regex)?, login)
+    }
+
+    fn apply_with(&self, regex: &Regex, login: &str) -> Result<Option<String>, &'static str> {
         let Some(captures) = regex.captures(login) else { return Ok(None) };
         let mut name = String::new();
         for piece in pieces(&self.user)? {
@@ -180,8 +243,16 @@ pub(crate) fn check_pattern(rule: &RegexRule) -> Result<(), (&'static str, &'sta
     Ok(())
 }
 
-/// Compiles an expression so that it matches the whole login only.
-fn compile(text: &str) -> Result<Regex, &'static str> {
+/// Whether an expression matches a whole text.
+///
+/// # Errors
+/// What is wrong with the expression, without repeating it.
+pub(crate) fn whole_match(expression: &str, text: &str) -> Result<bool, &'static str> {
+    Ok(compile(expression)?.is_match(text))
+}
+
+/// Compiles an expression so that it matches the whole text only: a login, or a group's name.
+pub(super) fn compile(text: &str) -> Result<Regex, &'static str> {
     if text.is_empty() || text.len() > MAX_REGEX {
         return Err("must have 1 to 1024 bytes");
     }
@@ -206,13 +277,13 @@ fn compile(text: &str) -> Result<Regex, &'static str> {
 }
 
 /// A part of the account name of a regular expression's rule.
-enum Piece<'a> {
+pub(super) enum Piece<'a> {
     Text(&'a str),
     Group(usize),
 }
 
 /// Splits `a-$1` and `a${1}0`. `$name` and `$$` do not exist: no UNIX account name needs them.
-fn pieces(text: &str) -> Result<Vec<Piece<'_>>, &'static str> {
+pub(super) fn pieces(text: &str) -> Result<Vec<Piece<'_>>, &'static str> {
     const NOT_A_GROUP: &str = "has a `$` that is not followed by a group's number";
     let mut parts = text.split('$');
     let mut pieces: Vec<Piece<'_>> = parts.next().map(Piece::Text).into_iter().collect();

@@ -7,17 +7,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::exit::ExitCode;
-use crate::policy::config::Config;
+use crate::policy::config::{Config, Users};
 use crate::policy::names::UserName;
 
+pub mod callers;
 mod mapping;
 mod properties;
+mod shared;
+mod team;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use mapping::check_pattern;
-pub use mapping::{Mapped, RuleTrace, Verdict, map_login};
-pub use properties::{Properties, parse_properties};
+pub use callers::{Authority, Gids, authorize_caller};
+pub use mapping::{Mapped, RuleTrace, Verdict, explain_login, map_login};
+pub(crate) use mapping::{check_pattern, whole_match};
+pub use properties::{MergeError, Properties, Subject, check_property, merge_properties, parse_properties};
+pub use shared::shared_by;
+pub(crate) use team::check_expression;
+pub use team::choose_team;
 
 /// One record of the account database, with the groups that initgroups(3) would set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +66,8 @@ pub enum Caller {
         name: UserName,
         /// Its uid.
         uid: u32,
+        /// Its groups, the primary one included.
+        groups: Vec<u32>,
     },
 }
 
@@ -69,8 +78,10 @@ pub struct Known {
     pub allowed_groups: BTreeMap<String, Option<u32>>,
     /// Uids of `users.denied`, so that an alias of such an account is refused too.
     pub denied: BTreeSet<u32>,
-    /// Uids of `callers` and of `provisioner`, for the same reason.
+    /// Uids of `provisioner` and of the accounts of `callers` that have power over others, for the same reason.
     pub platform: BTreeSet<u32>,
+    /// The groups that entries of `callers` name.
+    pub caller_groups: Gids,
 }
 
 /// Why a caller, a login or an account is refused.
@@ -88,6 +99,30 @@ pub enum Refusal {
         "account {0} may not run jobs for others: `callers` does not name it; an administrator can add it there"
     )]
     NotCaller(UserName),
+    /// No entry of the caller's lets it use the profile.
+    #[error(
+        "{entries} lets this caller use other profiles only (`profiles` there); an administrator can add this one"
+    )]
+    ProfileOfCaller {
+        /// Keys of the entries that name the caller.
+        entries: String,
+    },
+    /// No entry of the caller's lets it run jobs as the login's account.
+    #[error(
+        "{entries} does not let this caller run jobs as this login's UNIX account (`may_run_as` there); an administrator can widen it"
+    )]
+    TargetOfCaller {
+        /// Keys of the entries that name the caller and allow the profile.
+        entries: String,
+    },
+    /// A caller that runs jobs as itself would choose its namespace.
+    #[error(
+        "{entry} lets an account run jobs as itself, and this profile's namespace is chosen by the project, for which nobody would vouch then; use another profile"
+    )]
+    ProjectOfCaller {
+        /// Key of the entry.
+        entry: String,
+    },
     /// No rule of `users.mapping` matches.
     #[error("no rule of `users.mapping` matches this login (of {rules} rules); an administrator can add one")]
     NoRule {
@@ -159,6 +194,27 @@ pub enum Refusal {
         /// The property.
         key: String,
     },
+    /// `--team` without `users.team`.
+    #[error("a team is named, but the configuration has no `users.team`; leave the team out")]
+    NoTeams,
+    /// The account is not a member; whether there is such a team is not told [25].
+    #[error(
+        "account {0} is in no group that makes it a member of this team (`users.team`); an administrator can add it to the team's group"
+    )]
+    NotInTeam(UserName),
+    /// A member of several teams, and none was named.
+    #[error(
+        "account {0} is a member of several teams (`users.team`); say which one (--team, or `team` in the request)"
+    )]
+    SeveralTeams(UserName),
+    /// A namespace for each login, and another login has the same account.
+    #[error(
+        "other logins have this login's UNIX account too (`{rule}`), so a namespace of each login would be no boundary; use ${{user}} in `namespace.template`, or say `namespace.accept_shared_account: true`"
+    )]
+    SharedAccount {
+        /// What gives another login the account.
+        rule: String,
+    },
 }
 
 impl Refusal {
@@ -166,85 +222,93 @@ impl Refusal {
     #[must_use]
     pub fn code(&self) -> ExitCode {
         match self {
-            Refusal::RootNotCaller | Refusal::NotCaller(_) => ExitCode::CallerRefused,
+            Refusal::RootNotCaller | Refusal::NotCaller(_) | Refusal::TargetOfCaller { .. } => {
+                ExitCode::CallerRefused
+            }
+            Refusal::ProfileOfCaller { .. } | Refusal::ProjectOfCaller { .. } => ExitCode::ProfileRefused,
             Refusal::BadRule { .. } => ExitCode::ConfigInvalid,
-            Refusal::AmbiguousProperty { .. } => ExitCode::NamespaceRefused,
+            Refusal::AmbiguousProperty { .. }
+            | Refusal::NoTeams
+            | Refusal::NotInTeam(_)
+            | Refusal::SeveralTeams(_)
+            | Refusal::SharedAccount { .. } => ExitCode::NamespaceRefused,
             _ => ExitCode::UserRefused,
         }
     }
 }
 
-/// Whether this caller may call at all [14, 16, 17].
-///
-/// # Errors
-/// [`Refusal::RootNotCaller`], [`Refusal::NotCaller`].
-pub fn authorize_caller(config: &Config, caller: &Caller) -> Result<(), Refusal> {
-    let named = |name: &str| config.callers.iter().any(|caller| caller == name);
-    match caller {
-        // Any name with uid 0 is root, and only `root` in `callers` admits it.
-        Caller::Root | Caller::Account { uid: 0, .. } => {
-            if named("root") {
-                Ok(())
-            } else {
-                Err(Refusal::RootNotCaller)
-            }
-        }
-        // The name `root` without uid 0 is nobody that `callers: [root]` means.
-        Caller::Account { name, uid } => {
-            let admitted = *uid != u32::MAX && name.as_str() != "root" && named(name.as_str());
-            if admitted { Ok(()) } else { Err(Refusal::NotCaller(name.clone())) }
-        }
-    }
-}
+/// A check of an account: what it is about, and the rule that it passed or its refusal.
+pub type Checked = (&'static str, Result<String, Refusal>);
 
 /// Whether jobs may run as this account; the rule that allows it, as a configuration key.
 ///
+/// # Errors
+/// Every [`Refusal`] about an account: the first of [`target_checks`].
+pub fn authorize_target(config: &Config, account: &Account, known: &Known) -> Result<String, Refusal> {
+    let mut allowed_by = String::new();
+    for (what, result) in target_checks(config, account, known) {
+        let rule = result?;
+        if what == ALLOWED_GROUP {
+            allowed_by = rule;
+        }
+    }
+    Ok(allowed_by)
+}
+
+/// The check whose rule is told.
+const ALLOWED_GROUP: &str = "allowed group";
+
+/// Every check of an account, in the order in which they refuse.
+///
 /// Numbers come before names: uid 0 is refused whatever it is called, and `users.denied` and the platform's
 /// accounts are compared by uid as well, because an account database may know one uid under two names.
-///
-/// # Errors
-/// Every [`Refusal`] about an account.
-pub fn authorize_target(config: &Config, account: &Account, known: &Known) -> Result<String, Refusal> {
+#[must_use]
+pub fn target_checks(config: &Config, account: &Account, known: &Known) -> Vec<Checked> {
     let users = &config.users;
-    let user = || account.name.clone();
     let name = account.name.as_str();
-    if account.uid == 0 || name == "root" {
-        return Err(Refusal::Superuser(user()));
-    }
-    if account.uid == u32::MAX || account.gid == u32::MAX || account.groups.contains(&u32::MAX) {
-        return Err(Refusal::ReservedId(user()));
-    }
-    if account.gid == 0 {
-        return Err(Refusal::SuperuserGroup(user()));
-    }
-    if account.uid < users.min_uid {
-        return Err(Refusal::SystemAccount { user: user(), min_uid: users.min_uid });
-    }
-    if users.denied.iter().any(|denied| denied == name) || known.denied.contains(&account.uid) {
-        return Err(Refusal::Denied(user()));
-    }
-    let platform = config.provisioner == name || config.callers.iter().any(|caller| caller == name);
-    if platform || known.platform.contains(&account.uid) {
-        return Err(Refusal::Platform(user()));
-    }
-    // Only groups that the configuration names count, even if `known` holds more.
+    let unless = |refused: bool, passed: &str, refusal: fn(UserName) -> Refusal| {
+        if refused { Err(refusal(account.name.clone())) } else { Ok(passed.to_owned()) }
+    };
+    let reserved = account.uid == u32::MAX || account.gid == u32::MAX || account.groups.contains(&u32::MAX);
+    let min_uid = if account.uid < users.min_uid {
+        Err(Refusal::SystemAccount { user: account.name.clone(), min_uid: users.min_uid })
+    } else {
+        Ok(format!("users.min_uid ({})", users.min_uid))
+    };
+    let denied = users.denied.iter().any(|denied| denied == name) || known.denied.contains(&account.uid);
+    let platform = config.provisioner == name
+        || known.platform.contains(&account.uid)
+        || callers::is_platform(config, account, &known.caller_groups);
+    let lock = match account.lock {
+        Some(Lock::Locked) => Err(Refusal::Locked(account.name.clone())),
+        Some(Lock::Expired) => Err(Refusal::Expired(account.name.clone())),
+        None => Ok("neither locked nor expired".to_owned()),
+    };
+    vec![
+        ("root", unless(account.uid == 0 || name == "root", "not uid 0", Refusal::Superuser)),
+        ("reserved ids", unless(reserved, "no reserved id", Refusal::ReservedId)),
+        ("primary group", unless(account.gid == 0, "not group 0", Refusal::SuperuserGroup)),
+        ("smallest uid", min_uid),
+        ("denied", unless(denied, "not in users.denied", Refusal::Denied)),
+        ("platform", unless(platform, "not an account of the platform", Refusal::Platform)),
+        (ALLOWED_GROUP, allowed_group(users, account, known)),
+        ("lock", lock),
+        ("login shell", unless(closed_shell(&account.shell), "lets people in", Refusal::NoShell)),
+    ]
+}
+
+/// The first of `users.allowed_groups` that the account is in. Only groups that the configuration names count, even if
+/// `known` holds more.
+fn allowed_group(users: &Users, account: &Account, known: &Known) -> Result<String, Refusal> {
     let member = |gid: u32| account.gid == gid || account.groups.contains(&gid);
     let found =
         users.allowed_groups.iter().enumerate().find(|(_, group)| {
             known.allowed_groups.get(group.as_str()).copied().flatten().is_some_and(member)
         });
-    let Some((index, group)) = found else {
-        return Err(Refusal::NotInGroup(user()));
-    };
-    match account.lock {
-        Some(Lock::Locked) => return Err(Refusal::Locked(user())),
-        Some(Lock::Expired) => return Err(Refusal::Expired(user())),
-        None => {}
+    match found {
+        Some((index, group)) => Ok(format!("users.allowed_groups[{index}] ({group})")),
+        None => Err(Refusal::NotInGroup(account.name.clone())),
     }
-    if closed_shell(&account.shell) {
-        return Err(Refusal::NoShell(user()));
-    }
-    Ok(format!("users.allowed_groups[{index}] ({group})"))
 }
 
 /// nologin(8), false(1) and the like, wherever they are installed.

@@ -1,7 +1,7 @@
 //! Tables of logins, accounts and callers.
 
 use super::*;
-use crate::policy::config::parse;
+use crate::policy::config::{CallerEntry, parse};
 use crate::policy::names::{JobId, Login, NamespaceName};
 use crate::policy::testing::{Random, mutate};
 
@@ -163,6 +163,7 @@ fn known() -> Known {
         allowed_groups: [("spark-users".to_owned(), Some(2000)), ("analysts".to_owned(), None)].into(),
         denied: [65_534].into(),
         platform: [990, 4000].into(),
+        caller_groups: Gids::new(),
     }
 }
 
@@ -253,10 +254,10 @@ fn a_uid_below_the_limit_is_refused_with_the_limit() {
 
 #[test]
 fn callers_are_those_that_are_named() {
-    let account = |name: &str, uid| Caller::Account { name: user(name), uid };
+    let account = |name: &str, uid| Caller::Account { name: user(name), uid, groups: vec![uid] };
     let plain = config("identity");
     let mut with_root = plain.clone();
-    with_root.callers.push("root".into());
+    with_root.callers.push(CallerEntry::Name("root".into()));
     let rows = [
         (&plain, account("dssuser", 4000), true),
         (&plain, account("alice", 1001), false),
@@ -272,12 +273,9 @@ fn callers_are_those_that_are_named() {
         (&with_root, account("dssuser", 4000), true),
     ];
     for (config, caller, admitted) in rows {
-        let result = authorize_caller(config, &caller);
+        let result = authorize_caller(config, &caller, &Gids::new());
         assert_eq!(result.is_ok(), admitted, "{caller:?}");
-        assert!(
-            result.is_ok_and(|()| true)
-                || authorize_caller(config, &caller).unwrap_err().code().number() == 205
-        );
+        assert!(result.is_ok() || result.unwrap_err().code().number() == 205);
     }
 }
 
@@ -354,4 +352,170 @@ fn names_and_rules_never_panic() {
             assert!(rule.apply("alice").is_ok(), "a rule that was taken must be usable");
         }
     }
+}
+
+/// A configuration with these entries of `callers`.
+fn calling(callers: &str) -> Config {
+    let text = format!(
+        "callers: [{callers}]\nprovisioner: ssa-provisioner\nusers: {{allowed_groups: [spark-users]}}\n\
+         clusters: {{main: {{kubeconfig: /etc/k}}}}\n\
+         profiles:\n  p: {{cluster: main, namespace: {{template: \"n-${{user}}\"}}}}\n  \
+         q: {{cluster: main, namespace: {{template: \"n-${{projectKey|tolower}}\"}}}}\n"
+    );
+    parse(text.as_bytes()).unwrap_or_else(|error| panic!("{callers}: {error}"))
+}
+
+#[test]
+fn a_callers_entries_say_as_whom_and_with_which_profile() {
+    const OWN: &str = "{group: spark-users, may_run_as: self}";
+    const ETL: &str = "{account: airflow, may_run_as: {users: [etl]}}, {account: airflow, may_run_as: {groups: [etl]}, profiles: [q]}";
+    let gids: Gids =
+        [("spark-users".into(), Some(2000)), ("etl".into(), Some(2001)), ("gone".into(), None)].into();
+    let account = |name: &str, uid, groups: &[u32]| Account {
+        name: user(name),
+        uid,
+        gid: uid,
+        groups: groups.to_vec(),
+        ..alice()
+    };
+    // Entries; the caller's name, uid and groups; profile and target; what comes of it.
+    type Row = (&'static str, &'static str, u32, &'static [u32], &'static str, Option<Account>, &'static str);
+    let rows: &[Row] = &[
+        ("dssuser", "dssuser", 4000, &[], "p", Some(alice()), "callers[0]"),
+        ("dssuser", "dssuser", 4000, &[], "p", None, "callers[0]"),
+        ("{account: dssuser}", "dssuser", 4000, &[], "q", Some(alice()), "callers[0]"),
+        (OWN, "alice", 1001, &[1001, 2000], "p", Some(alice()), "callers[0]"),
+        (OWN, "alice", 1001, &[1001, 2000], "q", Some(alice()), "ProjectOfCaller"),
+        (OWN, "alice", 1001, &[1001, 2000], "p", None, "TargetOfCaller"),
+        (OWN, "alice", 1001, &[1001], "p", Some(alice()), "NotCaller"),
+        (OWN, "bob", 1002, &[2000], "p", Some(alice()), "TargetOfCaller"),
+        // By uid: another name of the same account is the same account.
+        (OWN, "alias", 1001, &[2000], "p", Some(alice()), "callers[0]"),
+        // Root is in every group that it likes, and is a caller by its name only.
+        (OWN, "root", 0, &[0, 2000], "p", Some(alice()), "RootNotCaller"),
+        ("{account: root, may_run_as: {users: [alice]}}", "root", 0, &[], "p", Some(alice()), "callers[0]"),
+        ("{account: root, may_run_as: self}", "root", 0, &[], "p", Some(alice()), "TargetOfCaller"),
+        ("{group: gone, may_run_as: self}", "alice", 1001, &[2000], "p", Some(alice()), "NotCaller"),
+        (ETL, "airflow", 4001, &[], "p", Some(account("etl", 5000, &[])), "callers[0]"),
+        (ETL, "airflow", 4001, &[], "p", Some(alice()), "TargetOfCaller"),
+        (ETL, "airflow", 4001, &[], "p", Some(account("x", 5001, &[2001])), "TargetOfCaller"),
+        (ETL, "airflow", 4001, &[], "q", Some(account("x", 5001, &[2001])), "callers[1]"),
+        (ETL, "airflow", 4001, &[], "nosuch", Some(alice()), "TargetOfCaller"),
+        ("{account: a, profiles: [q]}", "a", 4001, &[], "p", Some(alice()), "ProfileOfCaller"),
+        ("{account: a, profiles: [q]}", "a", 4001, &[], "nosuch", Some(alice()), "ProfileOfCaller"),
+        ("{account: a, profiles: [q]}, a", "a", 4001, &[], "p", Some(alice()), "callers[1]"),
+    ];
+    for (callers, name, uid, groups, profile, target, expected) in rows {
+        let config = calling(callers);
+        let caller = Caller::Account { name: user(name), uid: *uid, groups: groups.to_vec() };
+        let of_profile = config.profiles.get(*profile).unwrap_or(&config.profiles["p"]);
+        let got = authorize_caller(&config, &caller, &gids)
+            .and_then(|authority| authority.for_profile(&config, profile))
+            .and_then(|authority| authority.over(&config, *uid, of_profile, target.as_ref(), &gids));
+        let got = match got {
+            Ok(entry) => entry,
+            Err(refusal) => {
+                let text = refusal.to_string();
+                assert!(text.contains("; "), "what to do: {text}");
+                assert!(!text.contains("etl") && !text.contains("2000"), "{text}");
+                format!("{refusal:?}").split([' ', '{', '(']).next().unwrap().to_owned()
+            }
+        };
+        assert_eq!(got, *expected, "{callers}: {name} for {target:?} by {profile}");
+    }
+}
+
+#[test]
+fn what_has_power_over_others_never_runs_jobs_and_who_runs_its_own_does() {
+    let refused = |callers: &str, account: &Account| {
+        let config = calling(callers);
+        let known = Known {
+            caller_groups: [("data".into(), Some(3000)), ("spark-users".into(), Some(2000))].into(),
+            platform: BTreeSet::new(),
+            ..known()
+        };
+        matches!(authorize_target(&config, account, &known), Err(Refusal::Platform(_)))
+    };
+    let member = Account { groups: vec![2000, 3000], ..alice() };
+    assert!(!refused("{group: spark-users, may_run_as: self}", &alice()));
+    assert!(!refused("{account: alice, may_run_as: self}", &alice()));
+    assert!(refused("alice", &alice()));
+    assert!(refused("{account: alice}", &alice()));
+    assert!(refused(
+        "{account: alice, may_run_as: self}, {account: alice, may_run_as: {users: [bob]}}",
+        &alice()
+    ));
+    assert!(refused("{group: data, may_run_as: {users: [bob]}}", &member));
+    assert!(refused(
+        "{group: data, may_run_as: {users: [bob]}}, {group: spark-users, may_run_as: self}",
+        &member
+    ));
+    assert!(!refused("{group: data, may_run_as: {users: [bob]}}", &alice()));
+}
+
+#[test]
+fn a_team_is_a_group_of_the_accounts() {
+    let team = |from_groups: &str| crate::policy::config::Team { from_groups: from_groups.into() };
+    // Expression; the account's groups; `--team`, and whether the template has a ${team}; what comes of it.
+    type Row = (&'static str, &'static [&'static str], Option<&'static str>, bool, &'static str);
+    let rows: &[Row] = &[
+        ("team-(.*)", &["team-red", "users"], None, true, "red"),
+        ("^team-(.*)$", &["team-red"], Some("red"), true, "red"),
+        ("team-(.*)", &["xteam-red", "team-", "team"], None, true, "-"),
+        ("team-(.*)", &["team-red", "team-blue"], None, true, "SeveralTeams"),
+        ("team-(.*)", &["team-red", "team-blue"], None, false, "-"),
+        ("team-(.*)", &["team-red", "team-blue"], Some("blue"), true, "blue"),
+        ("team-(.*)", &["team-red", "team-blue"], Some("green"), true, "NotInTeam"),
+        ("team-(.*)", &[], Some(""), true, "NotInTeam"),
+        ("team-(.*)", &["team-Data Science"], None, true, "Data Science"),
+        ("team-(.*)", &["team-a\nb"], None, true, "-"),
+        // Two groups of one team, and a group that did not take part.
+        ("(?:team|squad)-(.*)", &["team-red", "squad-red"], None, true, "red"),
+        ("team|squad-(.*)", &["team", "squad-red"], None, true, "red"),
+        ("(?i)team-(.*)", &["TEAM-Red"], Some("red"), true, "NotInTeam"),
+    ];
+    for (expression, groups, wanted, needed, expected) in rows {
+        let got =
+            match choose_team(Some(&team(expression)), &alice(), groups.iter().copied(), *wanted, *needed) {
+                Ok(team) => team.unwrap_or_else(|| "-".into()),
+                Err(refusal) => {
+                    let text = refusal.to_string();
+                    assert!(
+                        !text.contains("red") && !text.contains("blue") && !text.contains("green"),
+                        "{text}"
+                    );
+                    assert_eq!(refusal.code(), ExitCode::NamespaceRefused);
+                    format!("{refusal:?}").split('(').next().unwrap().to_owned()
+                }
+            };
+        assert_eq!(got, *expected, "{expression} {groups:?} {wanted:?}");
+    }
+    assert_eq!(choose_team(None, &alice(), [], None, true), Ok(None));
+    assert_eq!(choose_team(None, &alice(), [], Some("red"), true), Err(Refusal::NoTeams));
+}
+
+#[test]
+fn files_of_properties_are_one_when_they_do_not_differ() {
+    let files = |texts: &[&str]| -> Vec<(String, Vec<u8>)> {
+        texts.iter().enumerate().map(|(n, text)| (format!("/p/{n}.yaml"), text.as_bytes().to_vec())).collect()
+    };
+    let merged = merge_properties(&files(&[
+        "logins: {a: {x: one}}\n",
+        "groups: {g: {x: two}}\nlogins: {a: {x: one, y: z}}\n",
+    ]));
+    assert_eq!(
+        merged.unwrap(),
+        parse_properties(b"logins: {a: {x: one, y: z}}\ngroups: {g: {x: two}}\n").unwrap()
+    );
+    let error =
+        merge_properties(&files(&["groups: {g: {x: one}}\n", "groups:\n  g:\n    x: two\n"])).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "/p/1.yaml: line 3: the property x has another value in /p/0.yaml; take it out of one of the two files"
+    );
+    let error = merge_properties(&files(&["{}\n", "logins: []\n"])).unwrap_err();
+    assert!(error.to_string().starts_with("/p/1.yaml: line 1, logins: "), "{error}");
+    // A login and a group of one name are two.
+    assert!(merge_properties(&files(&["groups: {g: {x: one}}\n", "logins: {g: {x: two}}\n"])).is_ok());
+    assert_eq!(merge_properties(&[]), Ok(Properties::default()));
 }

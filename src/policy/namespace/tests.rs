@@ -1,6 +1,6 @@
 //! Names: a table of what they are, and a search for two sets of values with one name.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::*;
 use crate::policy::testing::{Random, mutate};
@@ -10,6 +10,7 @@ fn vars(login: &str) -> Variables {
         login: Login::new(login).unwrap(),
         user: UserName::new("alice").unwrap(),
         group: Some("staff".into()),
+        team: None,
         project: None,
         properties: BTreeMap::new(),
     }
@@ -148,9 +149,34 @@ fn templates_are_checked_before_a_job_comes() {
         ("${adminProperty:a b}", Err(NamespaceError::PropertyName)),
         ("${adminProperty:a:b}", Err(NamespaceError::PropertyName)),
         ("${userProperty:a}", Err(NamespaceError::UserProperty)),
-        ("${login|tolower}", Err(NamespaceError::Filter)),
-        ("${projectKey?}", Err(NamespaceError::Filter)),
-        ("${adminProperty:x|default:y}", Err(NamespaceError::Filter)),
+        ("${login|tolower}", Ok(())),
+        ("${adminProperty:x|default:y}", Ok(())),
+        ("${adminProperty:x|default('y-1')}", Ok(())),
+        ("${adminProperty:x|default(\"y\")|tolower}", Ok(())),
+        ("${team|getornull}-x", Ok(())),
+        ("${projectKey|getornull}", Ok(())),
+        ("${projectKey?}", Err(NamespaceError::QuestionMark)),
+        ("${projectKey?|tolower}", Err(NamespaceError::QuestionMark)),
+        ("${login|toupper}", Err(NamespaceError::ToUpper)),
+        ("${login|lower}", Err(NamespaceError::Filter)),
+        ("${login|}", Err(NamespaceError::Filter)),
+        ("${login|tolower|}", Err(NamespaceError::Filter)),
+        ("${login| tolower}", Err(NamespaceError::Filter)),
+        ("${login|default}", Err(NamespaceError::Filter)),
+        ("${login|default(y)}", Err(NamespaceError::Filter)),
+        ("${login|default('y)}", Err(NamespaceError::Filter)),
+        ("${login|default('y\")}", Err(NamespaceError::Filter)),
+        ("${login|tolower|tolower|tolower|tolower|tolower}", Err(NamespaceError::Filter)),
+        ("${login|default:}", Err(NamespaceError::Default)),
+        ("${login|default('')}", Err(NamespaceError::Default)),
+        ("${login|default('Y')}", Err(NamespaceError::Default)),
+        ("${login|default('a b')}", Err(NamespaceError::Default)),
+        ("${login|default('../x')}", Err(NamespaceError::Default)),
+        ("${projectKey|default('default')}", Err(NamespaceError::Reserved)),
+        ("${projectKey|default('kube-system')}", Err(NamespaceError::Reserved)),
+        ("kube${projectKey|default('-x')}", Err(NamespaceError::Reserved)),
+        ("x-${projectKey|default('default')}", Ok(())),
+        ("${|tolower}", Err(NamespaceError::Unknown)),
     ];
     for (template, expected) in rows {
         assert_eq!(validate_template(template), *expected, "{template}");
@@ -251,7 +277,7 @@ fn different_values_never_give_one_name() {
             };
             let (Ok(login), Ok(user)) = (Login::new(make()), UserName::new(make())) else { continue };
             let properties = [("k8sNS".to_owned(), make())].into();
-            let vars = Variables { login, user, group: None, project: Some(make()), properties };
+            let vars = Variables { login, user, group: None, team: None, project: Some(make()), properties };
             let Ok(resolved) = resolve(template, &vars) else { continue };
             let name = resolved.name.to_string();
             assert!(name.len() <= 63 && is_dns_label(&name) && !is_reserved(&name), "{name}");

@@ -84,7 +84,7 @@ fn properties_are_bounded() {
 }
 
 fn template(admin: Option<&str>) -> Result<Value, TemplateError> {
-    let text = executor_pod_template(&facts().job, "ssa-job-x", "uid-1", admin.map(str::as_bytes))?;
+    let text = executor_pod_template(&facts().job, "ssa-job-x", "uid-1", admin.map(str::as_bytes), None)?;
     Ok(serde_json::from_str(&text).unwrap())
 }
 

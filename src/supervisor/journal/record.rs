@@ -184,6 +184,9 @@ pub struct Record {
     /// The job's cgroup below the root of the v2 hierarchy, where the host has one; it may not have been made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
+    /// Its cgroups in hierarchies of v1, which limit it; they may not have been made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
     /// The Spark program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<Process>,

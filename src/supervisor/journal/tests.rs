@@ -24,6 +24,7 @@ fn record() -> Record {
         command: vec!["spark-submit".into()],
         supervisor: Process { pid: 4, start: 5, boot: "b".into() },
         cgroup: None,
+        groups: Vec::new(),
         process: None,
         made: Made::default(),
         times: Times { accepted: 1, ..Times::default() },

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::exit::ExitCode;
-use crate::policy::config::Config;
-use crate::policy::identity::{Account, Known, Lock};
+use crate::policy::config::{CallerEntry, Config};
+use crate::policy::identity::{Account, Gids, Known, Lock};
 use crate::policy::names::UserName;
 use crate::supervisor::Failure;
 use crate::supervisor::lookup::{self, Answer, Question, Record};
@@ -12,13 +12,24 @@ use crate::supervisor::lookup::{self, Answer, Question, Record};
 /// One question for everything that the decision needs.
 pub(super) fn accounts(config: &Config, user: &UserName) -> Result<Answer, Failure> {
     let mut names: BTreeSet<String> = [user.as_str().to_owned(), config.provisioner.clone()].into();
-    names.extend(config.callers.iter().cloned());
+    names.extend(config.callers.iter().filter_map(|entry| entry.account().map(String::from)));
     names.extend(config.users.denied.iter().cloned());
-    let groups = config.users.allowed_groups.clone();
+    let mut groups = config.users.allowed_groups.clone();
+    groups.extend(caller_groups(config));
     lookup::ask(
         &Question { names: names.into_iter().collect(), groups, ..Question::default() },
         config.timeouts.lookup,
     )
+}
+
+/// Groups that entries of `callers` name, each once.
+pub(super) fn caller_groups(config: &Config) -> BTreeSet<String> {
+    config.callers.iter().flat_map(CallerEntry::groups).cloned().collect()
+}
+
+/// Gids of these groups.
+pub(super) fn gids(groups: BTreeSet<String>, answer: &Answer) -> Gids {
+    groups.into_iter().map(|group| (group.clone(), answer.groups.get(&group).copied())).collect()
 }
 
 pub(super) fn group_names(
@@ -55,8 +66,10 @@ pub(super) fn known(config: &Config, accounts: &Answer) -> Known {
     let uids = |names: &[String]| -> BTreeSet<u32> {
         names.iter().filter_map(|name| accounts.names.get(name)).map(|record| record.uid).collect()
     };
-    let mut platform = uids(&config.callers);
-    platform.extend(uids(std::slice::from_ref(&config.provisioner)));
+    let over_others = config.callers.iter().filter(|entry| entry.over_others());
+    let mut platform: Vec<String> =
+        over_others.filter_map(|entry| entry.account().map(String::from)).collect();
+    platform.push(config.provisioner.clone());
     Known {
         allowed_groups: config
             .users
@@ -65,6 +78,7 @@ pub(super) fn known(config: &Config, accounts: &Answer) -> Known {
             .map(|group| (group.clone(), accounts.groups.get(group).copied()))
             .collect(),
         denied: uids(&config.users.denied),
-        platform,
+        platform: uids(&platform),
+        caller_groups: gids(caller_groups(config), accounts),
     }
 }

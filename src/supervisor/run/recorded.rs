@@ -4,6 +4,7 @@ use super::Life;
 use crate::exit::ExitCode;
 use crate::supervisor::cgroup::Cgroup;
 use crate::supervisor::journal::{By, Cleanup, End, Made, Phase, Record, Times, VERSION, command, now};
+use crate::supervisor::limits::Planned;
 use crate::supervisor::plan::{Plan, host_name};
 use crate::supervisor::proc::Process;
 use crate::supervisor::steps::Step;
@@ -13,7 +14,7 @@ use crate::supervisor::{Failure, Outcome, audit};
 ///
 /// # Errors
 /// [`ExitCode::Internal`] when /proc does not tell about this process.
-pub(super) fn begin(plan: &Plan) -> Result<Record, Failure> {
+pub(super) fn begin(plan: &Plan, limits: &Planned) -> Result<Record, Failure> {
     let supervisor = Process::of(nix::unistd::getpid())
         .ok_or_else(|| Failure::new(ExitCode::Internal, "/proc does not tell about this process"))?;
     Ok(Record {
@@ -35,7 +36,8 @@ pub(super) fn begin(plan: &Plan) -> Result<Record, Failure> {
         tags: plan.tags.clone(),
         command: command(plan.shown_arguments()),
         supervisor,
-        cgroup: Cgroup::planned(&plan.job),
+        cgroup: limits.cgroup.clone().or_else(|| Cgroup::planned(&plan.job)),
+        groups: limits.groups.clone(),
         process: None,
         made: Made::default(),
         times: Times { accepted: now(), ..Times::default() },

@@ -16,6 +16,7 @@ use crate::exit::ExitCode;
 use crate::job::{self, Job, Scratch, Staged, Trouble};
 use crate::supervisor::Failure;
 use crate::supervisor::cgroup::Cgroup;
+use crate::supervisor::limits::Entry;
 use crate::supervisor::rundir::ScratchDirectory;
 use crate::supervisor::startup::Given;
 use crate::supervisor::steps::Step;
@@ -59,7 +60,9 @@ impl Life<'_> {
         let kubeconfig = directory.path_of(KUBECONFIG);
         self.scratch = made;
         self.reached(Step::ScratchMade);
+        self.limits.prepare()?;
         self.cgroup = self.record.cgroup.as_ref().and_then(|path| Cgroup::create(&plan.job, path));
+        let entry = self.limited()?;
         self.reached(Step::CgroupMade);
         let (terminal, theirs) = Terminal::open(&plan.user)?.unzip();
         let mut environment = plan.environment(self.given, &kubeconfig);
@@ -72,7 +75,8 @@ impl Life<'_> {
             arguments: command,
             environment,
             scratch: names,
-            limits: self.given.limits.clone(),
+            groups: entry.groups,
+            limits: self.given.limits.iter().copied().chain(entry.limits).collect(),
             terminal: theirs,
         };
         let (ours, theirs) =
@@ -98,6 +102,30 @@ fn terminal_type(given: &Given) -> Option<(OsString, OsString)> {
     let value = given.variable("TERM")?;
     let named = (1..=64).contains(&value.len()) && value.as_bytes().iter().copied().all(legal);
     named.then(|| ("TERM".into(), value.clone()))
+}
+
+impl Life<'_> {
+    /// Sets the driver's limits, and tells which.
+    fn limited(&self) -> Result<Entry, Failure> {
+        if self.limits.is_none() {
+            return Ok(Entry::default());
+        }
+        if self.limits.cgroup.is_some() && self.cgroup.is_none() {
+            return Err(Failure::new(
+                ExitCode::ProcessSetup,
+                "the cgroup for the driver's limits (configuration key driver of the profile) cannot be made",
+            ));
+        }
+        let entry = self.limits.limit()?;
+        self.report.say(format!("driver limited by {}", self.limits.means()));
+        if !entry.missing.is_empty() {
+            self.report.warn(format!(
+                "this host has no cgroup controllers for it: not limited: {} (configuration key driver of the profile)",
+                entry.missing.join(", ")
+            ));
+        }
+        Ok(entry)
+    }
 }
 
 /// Waits until the job's child has become the Spark program (end-of-file) or has told why not.

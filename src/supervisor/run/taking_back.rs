@@ -8,6 +8,7 @@ use super::{KILL_PATIENCE, Life, from_cluster};
 use crate::exit::ExitCode;
 use crate::protocol::{Reply, Request};
 use crate::supervisor::events::Event;
+use crate::supervisor::limits;
 use crate::supervisor::rundir::remove_scratch;
 use crate::supervisor::steps::Step;
 use crate::supervisor::worker::Worker;
@@ -54,7 +55,8 @@ impl Life<'_> {
         }
         // Members of the cgroup are descendants, so they come to us to be reaped.
         tree::end(self.worker.as_ref().map(Worker::pid), deadline)?;
-        self.cgroup.take().map_or(Ok(()), |cgroup| cgroup.end(deadline))
+        let ended = self.cgroup.take().map_or(Ok(()), |cgroup| cgroup.end(deadline));
+        ended.and(limits::remove(&self.plan.job, &self.limits.groups, deadline))
     }
 
     fn take_back_objects(&mut self) -> Result<(), Vec<String>> {

@@ -7,11 +7,8 @@ use crate::policy::names::{is_dns_label, is_word};
 /// # Errors
 /// The rule that it breaks, and what to do.
 pub(super) fn check(key: &str, value: &str) -> Result<(), (&'static str, &'static str)> {
-    let (prefix, name) = match key.split_once('/') {
-        Some((prefix, name)) => (Some(prefix), name),
-        None => (None, key),
-    };
-    if !prefix.is_none_or(is_subdomain) || !is_part(name) {
+    let prefix = key.split_once('/').map(|(prefix, _)| prefix);
+    if !is_key(key) {
         return Err((
             "is no label's key: [PREFIX/]NAME, a DNS name and 1 to 63 of [A-Za-z0-9._-]",
             "correct the key",
@@ -37,11 +34,20 @@ pub(super) fn check(key: &str, value: &str) -> Result<(), (&'static str, &'stati
     }
 }
 
+/// Whether a text is a qualified name: `[PREFIX/]NAME`.
+pub(super) fn is_key(text: &str) -> bool {
+    match text.split_once('/') {
+        Some((prefix, name)) => is_subdomain(prefix) && is_part(name),
+        None => is_part(text),
+    }
+}
+
 fn is_part(text: &str) -> bool {
     let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
     is_word(text, 63) && edge(text.bytes().next()) && edge(text.bytes().next_back())
 }
 
-fn is_subdomain(text: &str) -> bool {
+/// Whether a text is a DNS name, as most objects of Kubernetes have one.
+pub(super) fn is_subdomain(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_dns_label)
 }
