@@ -19,6 +19,8 @@ use serde::{Deserialize, Serialize};
 use crate::exit::ExitCode;
 use crate::sys::process::{self, become_user};
 
+mod session;
+
 /// Who the job runs as: one record of the account database, used for everything [22].
 #[derive(Clone, Debug)]
 pub struct EndUser {
@@ -68,6 +70,8 @@ pub struct Job {
     pub groups: Vec<OwnedFd>,
     /// Limits to give back, or to set: resource, soft, hard.
     pub limits: Vec<(Resource, rlim_t, rlim_t)>,
+    /// A terminal of its own, where the caller has one.
+    pub terminal: Option<OwnedFd>,
 }
 
 /// What the child tells when it cannot go on.
@@ -86,8 +90,30 @@ impl Trouble {
 }
 
 /// Becomes the job. Returns only on failure, after telling it to `pipe`.
-pub fn start(job: Job, supervisor: Pid, pipe: OwnedFd) -> i32 {
-    let trouble = match prepare(&job, supervisor, pipe.as_raw_fd()) {
+pub fn start(mut job: Job, supervisor: Pid, pipe: OwnedFd) -> i32 {
+    let terminal = job.terminal.take();
+    let trouble = match (leave_behind(&job, supervisor), terminal) {
+        (Ok(()), None) => return become_program(job, pipe),
+        (Ok(()), Some(slave)) => match pipe.try_clone() {
+            Ok(program) => session::lead(&slave, |entered| match entered {
+                Ok(()) => become_program(job, program),
+                Err(trouble) => tell(&trouble, program),
+            }),
+            Err(error) => Trouble::setup("dup")(error),
+        },
+        (Err(trouble), _) => trouble,
+    };
+    tell(&trouble, pipe)
+}
+
+fn tell(trouble: &Trouble, pipe: OwnedFd) -> i32 {
+    let text = serde_json::to_vec(trouble).unwrap_or_default();
+    let _ = std::fs::File::from(pipe).write_all(&text);
+    i32::from(trouble.code.number())
+}
+
+fn become_program(job: Job, pipe: OwnedFd) -> i32 {
+    let trouble = match prepare(&job, pipe.as_raw_fd()) {
         Ok(()) => {
             let program = job.program.clone().into_os_string();
             let error = process::execve(program, job.arguments, job.environment);
@@ -95,19 +121,18 @@ pub fn start(job: Job, supervisor: Pid, pipe: OwnedFd) -> i32 {
         }
         Err(trouble) => trouble,
     };
-    let text = serde_json::to_vec(&trouble).unwrap_or_default();
-    let _ = std::fs::File::from(pipe).write_all(&text);
-    i32::from(trouble.code.number())
+    tell(&trouble, pipe)
 }
 
-fn prepare(job: &Job, supervisor: Pid, pipe: RawFd) -> Result<(), Trouble> {
+/// Leaves root and the caller's session behind.
+fn leave_behind(job: &Job, supervisor: Pid) -> Result<(), Trouble> {
     // While this is root; what it starts later is born there (cgroups(7)).
     for group in &job.groups {
         nix::unistd::write(group, b"0")
             .map_err(io::Error::from)
             .map_err(Trouble::setup("entering a cgroup"))?;
     }
-    // A session of its own: no controlling terminal to push characters into (TIOCSTI, CVE-2005-4890) [38], and a
+    // A session of its own: no terminal of the caller's to push characters into (TIOCSTI, CVE-2005-4890) [38], and a
     // process group to signal.
     setsid().map_err(io::Error::from).map_err(Trouble::setup("setsid"))?;
     become_user(job.user.uid, job.user.gid, &job.user.groups)
@@ -122,6 +147,10 @@ fn prepare(job: &Job, supervisor: Pid, pipe: RawFd) -> Result<(), Trouble> {
     if getppid() != supervisor {
         return Err(Trouble { code: ExitCode::ProcessSetup, message: "the supervisor is gone".into() });
     }
+    Ok(())
+}
+
+fn prepare(job: &Job, pipe: RawFd) -> Result<(), Trouble> {
     process::reset_signals();
     umask(Mode::from_bits_truncate(0o022));
     for (resource, soft, hard) in &job.limits {

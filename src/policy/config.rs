@@ -21,6 +21,7 @@ mod namespaces;
 mod parse;
 mod place;
 mod policies;
+mod tool;
 mod validate;
 mod yaml;
 
@@ -38,6 +39,7 @@ pub use policies::{
     AccessMode, Egress, ExecutorAccount, LimitRange, LimitRangeItem, LimitType, NamespacePolicy,
     NetworkPolicy, PodSecurity, ResourceQuota, Volume,
 };
+pub use tool::{Arguments, Runnable, Tool};
 
 /// The whole file.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -184,6 +186,9 @@ pub struct Profile {
     /// Programs of its `bin` that may be run: spark-submit, pyspark, spark-shell, spark-sql.
     #[serde(default = "default_programs")]
     pub programs: Vec<Program>,
+    /// Further programs of its `bin`, and classes for its spark-class, that may be run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<Tool>,
     /// Where jobs run.
     pub namespace: Namespace,
     /// How jobs reach the cluster.

@@ -70,6 +70,9 @@ pub const FLAGS: &[(&str, &str)] = &[
 /// options at the very end, too.
 #[must_use]
 pub fn command_line(parsed: &Parsed, facts: &JobFacts, spark: &config::Spark) -> Vec<OsString> {
+    if parsed.is_own() {
+        return parsed.words().to_vec();
+    }
     let mut line = Vec::with_capacity(parsed.words().len() + 64);
     match &facts.properties_file {
         Some(file) => option(&mut line, "--properties-file", file.as_os_str()),

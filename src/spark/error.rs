@@ -67,6 +67,11 @@ pub enum ArgumentError {
         /// As it was spelled.
         option: String,
     },
+    /// Settings for a program that reads none.
+    #[error(
+        "this program takes arguments of its own and reads no Spark settings; leave out the request's `conf`"
+    )]
+    NoSettings,
     /// No application to run.
     #[error("no application: name a jar, a Python file or an R file after the options")]
     NoApplication,

@@ -48,6 +48,7 @@ pub struct Parsed {
     primary: Option<usize>,
     mixed: bool,
     informational: bool,
+    own: bool,
 }
 
 impl Parsed {
@@ -55,6 +56,29 @@ impl Parsed {
     #[must_use]
     pub fn program(&self) -> Program {
         self.program
+    }
+
+    /// A command line of a tool that is no spark-submit: nothing in it is understood, and nothing is added to it.
+    ///
+    /// # Errors
+    /// [`ArgumentError`] for sizes.
+    pub fn own(words: &[OsString]) -> Result<Self, ArgumentError> {
+        check_sizes(words)?;
+        Ok(Self {
+            program: Program::SparkSubmit,
+            words: words.to_vec(),
+            options: Vec::new(),
+            primary: None,
+            mixed: true,
+            informational: false,
+            own: true,
+        })
+    }
+
+    /// Whether it is such a one.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.own
     }
 
     /// All words.
@@ -178,6 +202,7 @@ pub fn parse(
         primary: None,
         mixed: program != Program::SparkSubmit,
         informational: false,
+        own: false,
     };
     let mut index = 0;
     while let Some(word) = words.get(index) {

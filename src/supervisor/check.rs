@@ -234,6 +234,7 @@ pub(super) fn decided(
 ) -> Result<NamespaceWanted, Failure> {
     let program = profile.programs.first().copied().unwrap_or(Program::SparkSubmit);
     let arguments = if program == Program::SparkSubmit { vec!["check.py".into()] } else { Vec::new() };
+    let program = program.file_name().to_owned();
     let wanted = Invocation {
         master: None,
         user: login.to_owned(),

@@ -55,8 +55,8 @@ pub struct Invocation {
     pub project: Option<String>,
     /// The team.
     pub team: Option<String>,
-    /// The program.
-    pub program: Program,
+    /// The program's name.
+    pub program: String,
     /// Settings for the properties file.
     pub conf: BTreeMap<String, String>,
     /// Files to hand over.
@@ -113,7 +113,7 @@ pub fn gather(args: &RunArgs, request: Option<RequestFile>) -> Result<Invocation
     let needed = |name: &str, value: Option<String>| {
         value.ok_or_else(|| usage(format!("no {name}; give --{name}, or '{name}' in the request")))
     };
-    let program = program(one("program", &args.program, request.program)?.as_deref())?;
+    let program = one("program", &args.program, request.program)?;
     let arguments = match (args.arguments.is_empty(), request.arguments.is_empty()) {
         (false, false) => {
             return Err(usage("arguments are given after -- and in the request; give them once"));
@@ -132,7 +132,7 @@ pub fn gather(args: &RunArgs, request: Option<RequestFile>) -> Result<Invocation
         profile: needed("profile", one("profile", &args.profile, request.profile)?)?,
         project: one("project", &args.project, request.project)?,
         team: one("team", &args.team, request.team)?,
-        program,
+        program: program.unwrap_or_else(|| Program::SparkSubmit.file_name().to_owned()),
         conf: request.conf,
         stage,
         tags,
@@ -161,7 +161,7 @@ pub fn plain(args: &SubmitArgs, caller: &str, profiles: &[&str]) -> Result<Invoc
         profile: profile.ok_or_else(none)?,
         project: None,
         team: None,
-        program,
+        program: program.file_name().to_owned(),
         conf: BTreeMap::new(),
         stage: Vec::new(),
         tags: BTreeMap::new(),

@@ -273,6 +273,8 @@ pub fn kill(config: &Config, asker: &Asker, args: &KillArgs) -> Result<Outcome, 
     for record in jobs.iter().filter(|record| record.phase != Phase::Ended) {
         // All of them first: their graces run side by side.
         let _ = record.supervisor.signal(Some(Signal::SIGTERM));
+        // One that was stopped with its job at a terminal.
+        let _ = record.supervisor.signal(Some(Signal::SIGCONT));
     }
     let timeouts = &config.timeouts;
     let patience = timeouts.provision + timeouts.grace + timeouts.teardown * 2 + timeouts.staging + SLACK;

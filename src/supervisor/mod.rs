@@ -30,6 +30,7 @@ pub mod run;
 pub mod rundir;
 pub mod startup;
 pub mod steps;
+pub mod terminal;
 pub mod tree;
 pub mod verbs;
 pub mod who;

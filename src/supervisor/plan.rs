@@ -14,7 +14,7 @@ use super::startup::{CallerUid, Given};
 use super::{Failure, load};
 use crate::exit::ExitCode;
 use crate::job::{EndUser, Scratch};
-use crate::policy::config::{Config, PodSecurity, PortRange, Profile, Program, Staging, Timeouts};
+use crate::policy::config::{Config, PodSecurity, PortRange, Profile, Staging, Timeouts};
 use crate::policy::identity::{self, Authority, Caller, RuleTrace};
 use crate::policy::names::{JobId, Login, UserName};
 use crate::policy::namespace::{self, Variables};
@@ -84,7 +84,9 @@ pub struct Plan {
     /// The provisioner's account.
     pub provisioner: Record,
     kubeconfig: PathBuf,
-    kind: Program,
+    /// The program's name, for people.
+    pub program_name: String,
+    class: Option<String>,
     /// The Spark program.
     pub program: PathBuf,
     arguments: spark::Parsed,
@@ -149,12 +151,13 @@ pub fn decide(
             "no such profile; the configuration's `profiles` names those that exist",
         )
     })?;
-    if !profile.programs.contains(&wanted.program) {
-        return Err(Failure::new(
+    let runnable = profile.runnable(&wanted.program).ok_or_else(|| {
+        let name = spark::escaped(wanted.program.as_bytes());
+        Failure::new(
             ExitCode::ProfileRefused,
-            format!("{} is not among this profile's `programs`", wanted.program.file_name()),
-        ));
-    }
+            format!("{name} is not among this profile's `programs` and `tools`"),
+        )
+    })?;
     let cluster = config.clusters.get(&profile.cluster).ok_or_else(|| {
         Failure::new(ExitCode::ConfigInvalid, "the profile's cluster is not among `clusters`")
     })?;
@@ -198,8 +201,13 @@ pub fn decide(
     let claim = claim.transpose().map_err(|error| Failure::new(error.code(), error.to_string()))?;
 
     let argument = |error: spark::ArgumentError| Failure::new(error.code(), error.to_string());
-    let (program, defaults, version) = spark_directory(profile, wanted.program)?;
-    let arguments = spark::parse(wanted.program, &wanted.arguments, version).map_err(argument)?;
+    let (program, defaults, version) = spark_directory(profile, runnable.file)?;
+    let arguments = match runnable.grammar {
+        Some(grammar) => spark::parse(grammar, &wanted.arguments, version),
+        None if wanted.conf.is_empty() => spark::Parsed::own(&wanted.arguments),
+        None => Err(spark::ArgumentError::NoSettings),
+    };
+    let arguments = arguments.map_err(argument)?;
     spark::check_arguments(&arguments, &namespace.name).map_err(argument)?;
     // The network policy of a job names its driver's ports, so that executors reach nothing else of this host.
     let isolated = namespace.policies.network.is_some();
@@ -239,7 +247,8 @@ pub fn decide(
         cluster: ClusterAccess::of(cluster, &config.timeouts),
         provisioner,
         kubeconfig: cluster.kubeconfig.clone(),
-        kind: wanted.program,
+        class: runnable.class.map(String::from),
+        program_name: wanted.program,
         program,
         arguments,
         properties,
@@ -314,12 +323,6 @@ pub fn host_name() -> String {
 }
 
 impl Plan {
-    /// The program's name, for people.
-    #[must_use]
-    pub fn program_name(&self) -> &'static str {
-        self.kind.file_name()
-    }
-
     /// The cluster, as the configuration calls it.
     #[must_use]
     pub fn cluster_name(&self) -> &str {
@@ -475,6 +478,7 @@ impl Plan {
             .collect();
         let arguments = self.arguments.substitute(&staged);
         let mut command = vec![self.program.clone().into_os_string()];
+        command.extend(self.class.as_ref().map(OsString::from));
         command.extend(spark::command_line(&arguments, &facts, &self.profile.spark));
         Ok(command)
     }

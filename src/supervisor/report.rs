@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::termios::{OutputFlags, tcgetattr};
 
 /// Longest line in bytes [48].
 const MAX_LINE: usize = 2048;
@@ -37,13 +38,18 @@ pub fn error(code: crate::exit::ExitCode, message: &str) {
 }
 
 fn write_line(line: &str) {
-    let text = format!("spark-submit-as: {}\n", escaped(line));
     let stderr = io::stderr();
+    let terminal = tcgetattr(&stderr).ok();
+    // A raw terminal, while a job has it, makes no carriage return of its own.
+    let raw = terminal.as_ref().is_some_and(|settings| !settings.output_flags.contains(OutputFlags::OPOST));
+    let text = format!("spark-submit-as: {}{}\n", escaped(line), if raw { "\r" } else { "" });
     // Each piece waits a bounded time; what nobody reads is dropped.
     let mut rest = text.as_bytes();
     while !rest.is_empty() && writable(stderr.as_fd()) {
-        // At most PIPE_BUF bytes: a pipe that polls writable takes them without blocking (pipe(7)).
-        match nix::unistd::write(&stderr, rest.get(..libc::PIPE_BUF.min(rest.len())).unwrap_or(rest)) {
+        // At most PIPE_BUF bytes: a pipe that polls writable takes them without blocking (pipe(7)). A terminal that does
+        // promises to take one.
+        let piece = if terminal.is_some() { 1 } else { libc::PIPE_BUF };
+        match nix::unistd::write(&stderr, rest.get(..piece.min(rest.len())).unwrap_or(rest)) {
             Ok(written) => rest = rest.get(written..).unwrap_or_default(),
             Err(nix::errno::Errno::EINTR) => {}
             Err(_) => return,

@@ -197,7 +197,9 @@ impl Life<'_> {
             return Ok(outcome);
         }
         self.start(staged)?;
-        self.wait()
+        let ended = self.wait();
+        self.events.detach();
+        ended
     }
 
     fn reached(&self, step: Step) {
@@ -356,6 +358,7 @@ impl Life<'_> {
                     if let Some(outcome) = self.job_outcome()? {
                         return ended.map_or(Ok(outcome), Err);
                     }
+                    self.follow_stop()?;
                 }
                 Event::Stop(signal) => {
                     // Once: Spark deletes its own pods on the first one, a second would cut that short.
@@ -408,6 +411,16 @@ impl Life<'_> {
                 },
             }
         }
+    }
+
+    /// A job that was stopped at its terminal: this process is stopped as well, and when it goes on, so does the job.
+    fn follow_stop(&mut self) -> Result<(), Failure> {
+        let Some(job) = &self.job else { return Ok(()) };
+        if self.events.has_terminal() && job.was_stopped() {
+            self.events.suspend()?;
+            job.signal_group(Signal::SIGCONT);
+        }
+        Ok(())
     }
 
     fn stop(&mut self, signal: Signal) -> Instant {

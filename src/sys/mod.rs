@@ -9,4 +9,5 @@ pub mod inherited;
 pub mod pass;
 pub mod process;
 pub mod shadow;
+pub mod terminal;
 pub mod trusted;

@@ -8,8 +8,8 @@ use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{ForkResult, Gid, Pid, Uid};
 
 /// A child of ours that has not been reaped: its pid cannot be anybody else's (CVE-2017-2616).
@@ -44,6 +44,13 @@ impl Child {
             }
         }
         Ok(self.status)
+    }
+
+    /// Whether it was stopped since the last look (SIGSTOP and the like). Its end is not taken by that.
+    #[must_use]
+    pub fn was_stopped(&self) -> bool {
+        let stopped = waitid(Id::Pid(self.pid), WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG);
+        self.status.is_none() && matches!(stopped, Ok(WaitStatus::Stopped(..)))
     }
 
     /// Waits for the end.
@@ -122,8 +129,7 @@ pub fn fork_into(cgroup: Option<BorrowedFd<'_>>, body: impl FnOnce() -> i32) -> 
     match born {
         ForkResult::Child => {
             let code = body();
-            // SAFETY: _exit(2) has no preconditions. Skipping atexit handlers is the point: they are the parent's.
-            unsafe { libc::_exit(code) }
+            exit_now(code)
         }
         ForkResult::Parent { child } => match pidfd_open(child) {
             Ok(pidfd) => Ok(Child { pid: child, pidfd, status: None }),
@@ -134,6 +140,13 @@ pub fn fork_into(cgroup: Option<BorrowedFd<'_>>, body: impl FnOnce() -> i32) -> 
             }
         },
     }
+}
+
+/// Ends this process at once, in the child of a fork: nothing is dropped, and no atexit handler runs, which would be the
+/// parent's.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit(2) has no preconditions.
+    unsafe { libc::_exit(code) }
 }
 
 /// The first eleven members of the kernel's struct clone_args (linux/sched.h, CLONE_ARGS_SIZE_VER2).
@@ -456,17 +469,22 @@ pub fn reset_signals() {
             )
         };
     }
-    let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
+    let _ = SigSet::empty().thread_set_mask();
 }
 
 /// Ends this process by a signal, as the job ended. Returns only when the signal does not end a process.
 pub fn end_by_signal(signal: i32) {
+    // That one alone is let through: another that waits must not end the process in its place.
+    let mut mask = SigSet::all();
+    if let Ok(signal) = Signal::try_from(signal) {
+        mask.remove(signal);
+    }
     // SAFETY: SIG_DFL runs no code of ours; raise(3) takes an integer.
     unsafe {
         libc::signal(signal, libc::SIG_DFL);
-        let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
         libc::raise(signal);
     }
+    let _ = mask.thread_set_mask();
 }
 
 /// Random bytes from the kernel (getrandom(2)).

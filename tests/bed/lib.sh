@@ -107,6 +107,25 @@ $(for version in $BED_VERSIONS; do profile "$version"; done)
         spark.executor.memory: 512m
         spark.kubernetes.executor.request.cores: 100m
     environment: {set: {PYSPARK_PYTHON: /usr/bin/python3}}
+  # bin/pyspark expects the Python package inside of Spark's directory; in the bench's it is that directory. Where Python's
+  # threads are pinned to Java's, Ctrl-C breaks pyspark's connection and the Spark job goes on, here as anywhere.
+  shells:
+    cluster: main
+    spark_home: $(spark_home "$BED_SPARK")
+    programs: [spark-submit, pyspark, spark-shell, spark-sql]
+    tools: [{name: beeline}]
+    namespace: {template: "dss-sh-\${dssUserLogin}", create: true, policies: [small]}
+    spark:
+      defaults:
+        spark.kubernetes.container.image: "$(spark_image "$BED_SPARK")"
+        spark.executor.instances: "1"
+        spark.executor.memory: 512m
+        spark.kubernetes.executor.request.cores: 50m
+    environment:
+      set:
+        PYSPARK_PYTHON: /usr/bin/python3
+        PYSPARK_PIN_THREAD: "false"
+        PYTHONPATH: $(dirname "$(spark_home "$BED_SPARK")")
 namespace_policies:
   small: {pod_security: restricted}
   attack: {pod_security: restricted, network_policy: isolated}

@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod proxy;
+pub mod screen;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

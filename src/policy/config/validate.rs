@@ -18,6 +18,7 @@ use crate::spark::ports;
 mod callers;
 mod labels;
 mod policies;
+mod tools;
 
 /// Most entries of any list or table that somebody writes by hand.
 const MAX_ENTRIES: usize = 256;
@@ -260,6 +261,7 @@ fn profile(here: &Place, profile: &Profile, config: &Config) -> Check {
             "remove it",
         )?;
     }
+    tools::check(here, profile)?;
     let namespace = here.then("namespace");
     if let Err(error) = validate_template(&profile.namespace.template) {
         return namespace.then("template").refuse(error.to_string(), "");

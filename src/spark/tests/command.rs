@@ -78,6 +78,17 @@ fn shells_get_their_settings_at_the_very_end() {
 }
 
 #[test]
+fn a_tool_with_arguments_of_its_own_gets_these_and_no_others() {
+    let list = [words(&["-u", "x", "--conf", "spark.master=local", "--kill"]), vec![bytes(b"\xff")]].concat();
+    let parsed = Parsed::own(&list).unwrap();
+    check_arguments(&parsed, &namespace()).unwrap();
+    assert_eq!(line(&parsed), list);
+    let staged = parsed.substitute(&[("x".into(), "/copy".into())]);
+    assert_eq!(line(&staged)[1], OsString::from("/copy"));
+    assert!(Parsed::own(&[bytes(b"a\0b")]).is_err());
+}
+
+#[test]
 fn checklist_77_words_arrive_byte_for_byte() {
     let odd: Vec<Vec<u8>> = vec![
         b"--name".to_vec(),

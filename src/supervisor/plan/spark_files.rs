@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::exit::ExitCode;
-use crate::policy::config::{Profile, Program};
+use crate::policy::config::Profile;
 use crate::spark;
 use crate::supervisor::Failure;
 use crate::sys::trusted::{self, Links};
@@ -17,14 +17,14 @@ const SPARK_PARTS: [&str; 5] =
 /// # Errors
 /// [`ExitCode::ProgramRefused`].
 pub fn look_at_spark(profile: &Profile) -> Result<(), Failure> {
-    profile.programs.iter().try_for_each(|program| spark_directory(profile, *program).map(|_| ()))
+    profile.runnables().try_for_each(|runnable| spark_directory(profile, runnable.file).map(|_| ()))
 }
 
 /// The program, spark-defaults.conf's text, and Spark's version.
 pub(super) type SparkFiles = (PathBuf, Option<Vec<u8>>, Option<spark::SparkVersion>);
 
 /// Looks at Spark's directory, and reads its spark-defaults.conf.
-pub(super) fn spark_directory(profile: &Profile, program: Program) -> Result<SparkFiles, Failure> {
+pub(super) fn spark_directory(profile: &Profile, file: &str) -> Result<SparkFiles, Failure> {
     let refused = |error: trusted::TrustError| {
         Failure::new(ExitCode::ProgramRefused, format!("{error} (configuration key spark_home)"))
     };
@@ -38,7 +38,7 @@ pub(super) fn spark_directory(profile: &Profile, program: Program) -> Result<Spa
             trusted::open_directory(&path, Links::FollowRoots).map_err(refused)?;
         }
     }
-    let file = home.join("bin").join(program.file_name());
+    let file = home.join("bin").join(file);
     trusted::open_file(&file, Links::FollowRoots).map_err(refused)?;
     let directory = match profile.environment.set.get("SPARK_CONF_DIR") {
         Some(directory) => PathBuf::from(directory),

@@ -1,8 +1,10 @@
 //! From a credential to a running Spark program: the job's files, its scratch directory, fork, and the first words of the
 //! child.
 
+use std::ffi::OsString;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
@@ -16,7 +18,9 @@ use crate::supervisor::Failure;
 use crate::supervisor::cgroup::Cgroup;
 use crate::supervisor::limits::Entry;
 use crate::supervisor::rundir::ScratchDirectory;
+use crate::supervisor::startup::Given;
 use crate::supervisor::steps::Step;
+use crate::supervisor::terminal::Terminal;
 use crate::sys::process;
 
 impl Life<'_> {
@@ -60,14 +64,20 @@ impl Life<'_> {
         self.cgroup = self.record.cgroup.as_ref().and_then(|path| Cgroup::create(&plan.job, path));
         let entry = self.limited()?;
         self.reached(Step::CgroupMade);
+        let (terminal, theirs) = Terminal::open(&plan.user)?.unzip();
+        let mut environment = plan.environment(self.given, &kubeconfig);
+        if terminal.is_some() && !environment.iter().any(|(name, _)| name == "TERM") {
+            environment.extend(terminal_type(self.given));
+        }
         let job = Job {
             user: plan.user.clone(),
             program: plan.program.clone(),
             arguments: command,
-            environment: plan.environment(self.given, &kubeconfig),
+            environment,
             scratch: names,
             groups: entry.groups,
             limits: self.given.limits.iter().copied().chain(entry.limits).collect(),
+            terminal: theirs,
         };
         let (ours, theirs) =
             pipe2(OFlag::O_CLOEXEC).map_err(Failure::doing(ExitCode::ProcessSetup, "pipe"))?;
@@ -81,9 +91,17 @@ impl Life<'_> {
         heard(ours, plan.timeouts.staging)?;
         self.reached(Step::Started);
         self.record_running();
-        self.report.say(format!("{} runs as {}, pid {pid}", plan.program_name(), plan.user_name));
-        Ok(())
+        self.report.say(format!("{} runs as {}, pid {pid}", plan.program_name, plan.user_name));
+        terminal.map_or(Ok(()), |terminal| self.events.attach(terminal))
     }
+}
+
+/// The kind of terminal that the caller sits at, which is then the job's. A name of terminfo(5) and nothing else.
+fn terminal_type(given: &Given) -> Option<(OsString, OsString)> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.+".contains(&byte);
+    let value = given.variable("TERM")?;
+    let named = (1..=64).contains(&value.len()) && value.as_bytes().iter().copied().all(legal);
+    named.then(|| ("TERM".into(), value.clone()))
 }
 
 impl Life<'_> {
