@@ -338,6 +338,7 @@ impl Place {
     pub fn with_template(script: &str, template: &str) -> Self {
         let mut place = Self::new(script);
         place.configuration["profiles"]["per-user"]["namespace"]["template"] = json!(template);
+        place.configuration["profiles"]["per-user"]["namespace"]["accept_shared_account"] = json!(true);
         place.configuration["users"]["mapping"] = json!([{"regex": "[A-Za-z0-9@.+_-]+", "user": "alice"}]);
         place
     }
