@@ -61,8 +61,8 @@ exit_codes! {
     Journal = 228, "journal", "The job's record cannot be written or read; nothing was made without one.";
     Audit = 229, "audit", "The audit line could not be written, and the configuration requires it.";
     IsolationMissing = 230, "isolation-missing", "The admission policy that keeps a job's account to its own pods is missing, and the profile requires it.";
-    NoPort = 233, "no-port", "Every port of the range for drivers is taken.";
     NoExecutors = 231, "no-executors", "The job was ended because no executor of it ran in the profile's time (executors.end_after).";
+    NoPort = 233, "no-port", "Every port of the range for drivers is taken.";
 }
 
 impl ExitCode {

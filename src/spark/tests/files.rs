@@ -24,7 +24,7 @@ fn properties_are_escaped_as_java_reads_them() {
     ];
     for (key, value, expected) in rows {
         let file = merge(None, &map(&[(key, value)]), &map(&[])).unwrap();
-        assert_eq!(String::from_utf8(file).unwrap(), format!("spark.ui.enabled=false\n{expected}\n"));
+        assert_eq!(String::from_utf8(file).unwrap(), format!("spark.ui.enabled=false\nspark.ui.port=0\n{expected}\n"));
     }
 }
 
@@ -36,7 +36,7 @@ fn properties_come_in_the_order_of_their_weight() {
         &map(&[("spark.x", "platform")]),
     )
     .unwrap();
-    let expected = "spark.ui.enabled=false\n# site\nspark.ui.enabled true\nspark.last \\\n\n\
+    let expected = "spark.ui.enabled=false\nspark.ui.port=0\n# site\nspark.ui.enabled true\nspark.last \\\n\n\
                     spark.x=profile\nspark.y=profile\nspark.x=platform\n";
     assert_eq!(String::from_utf8(file).unwrap(), expected);
 }
