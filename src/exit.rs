@@ -62,6 +62,7 @@ exit_codes! {
     Audit = 229, "audit", "The audit line could not be written, and the configuration requires it.";
     IsolationMissing = 230, "isolation-missing", "The admission policy that keeps a job's account to its own pods is missing, and the profile requires it.";
     NoPort = 233, "no-port", "Every port of the range for drivers is taken.";
+    NoExecutors = 231, "no-executors", "The job was ended because no executor of it ran in the profile's time (executors.end_after).";
 }
 
 impl ExitCode {

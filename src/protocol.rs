@@ -23,6 +23,10 @@ pub mod namespaces;
 
 use namespaces::{Adopt, ApplyPolicies, Contents, LookInto, Prune, Pruned, SeenNamespace};
 
+mod executors;
+
+pub use executors::{Executors, Explain, Explained, Finding, MAX_FINDINGS, MAX_LINE, MAX_LINES, Trouble};
+
 /// Largest frame in bytes. A certificate bundle is the largest thing carried.
 pub const MAX_FRAME: usize = 256 * 1024;
 /// Descriptor of the socket in the provisioner.
@@ -239,6 +243,10 @@ pub enum Request {
     ApplyPolicies(ApplyPolicies),
     /// [`Reply::Pruned`] or [`Reply::Failed`].
     Prune(Prune),
+    /// Why does no executor of a job run? [`Reply::Explained`] or [`Reply::Failed`].
+    Explain(Explain),
+    /// Which executors have failed? Asked at the end of a job. [`Reply::Failures`].
+    Failures,
 }
 
 /// The kinds of object that the provisioner makes.
@@ -372,6 +380,13 @@ pub enum Reply {
     },
     /// Answer to [`Request::Prune`].
     Pruned(Pruned),
+    /// Answer to [`Request::Explain`].
+    Explained(Explained),
+    /// Answer to [`Request::Failures`].
+    Failures {
+        /// The latest last.
+        findings: Vec<Finding>,
+    },
     /// The request failed; what it had made is removed already unless `left` says otherwise.
     Failed {
         /// One of the cluster's codes (214..=220, 230).

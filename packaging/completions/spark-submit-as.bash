@@ -43,6 +43,9 @@ _spark__submit__as() {
             spark__submit__as,status)
                 cmd="spark__submit__as__subcmd__status"
                 ;;
+            spark__submit__as,submit)
+                cmd="spark__submit__as__subcmd__submit"
+                ;;
             spark__submit__as__subcmd__config,explain)
                 cmd="spark__submit__as__subcmd__config__subcmd__explain"
                 ;;
@@ -83,7 +86,7 @@ _spark__submit__as() {
 
     case "${cmd}" in
         spark__submit__as)
-            opts="-h -V --config --help --version run list status kill reap check namespace config properties"
+            opts="-h -V --config --help --version run submit list status kill reap check namespace config properties"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -602,6 +605,32 @@ _spark__submit__as() {
             fi
             case "${prev}" in
                 --tag)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        spark__subcmd__submit__subcmd__as__subcmd__submit)
+            opts="-h --profile --program --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --profile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --program)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

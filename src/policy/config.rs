@@ -14,6 +14,7 @@ mod callers;
 mod driver;
 pub mod duration;
 mod environment;
+mod executors;
 mod explain;
 mod isolation;
 mod namespaces;
@@ -29,6 +30,7 @@ mod tests;
 
 pub use callers::{AccountEntry, CallerEntry, GroupEntry, Listed, MayRunAs, Own};
 pub use driver::{Driver, Limits};
+pub use executors::Executors;
 pub use isolation::Isolation;
 pub use namespaces::Namespaces;
 pub(crate) use parse::Reader;
@@ -204,6 +206,9 @@ pub struct Profile {
     /// A volume for each end-user, kept after the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<Volume>,
+    /// What is done about a job whose executors do not run.
+    #[serde(default)]
+    pub executors: Executors,
 }
 
 /// A program of Spark's `bin` directory.

@@ -4,6 +4,7 @@ use zeroize::Zeroizing;
 
 /// A bearer token or another secret. No `Debug`, no `Display`, no `Serialize`; wiped when dropped.
 /// It leaves memory through [`Token::expose`] alone (and `protocol::WireToken`, between our two processes).
+#[derive(Clone)]
 pub struct Token(Zeroizing<String>);
 
 impl Token {

@@ -11,6 +11,7 @@ mod check;
 mod credential;
 mod executors;
 mod expiry;
+mod explain;
 mod fault;
 #[cfg(test)]
 mod faults;
@@ -37,10 +38,12 @@ use std::process::ExitCode as Status;
 use std::time::{Duration, Instant};
 
 use spark_submit_as::exit::ExitCode;
-use spark_submit_as::protocol::{ClusterAccess, Reply, Request, TearDown};
+use spark_submit_as::policy::token::Token;
+use spark_submit_as::protocol::{ClusterAccess, Finding, Reply, Request, TearDown};
 
 use api::Api;
 use credential::Credential;
+use explain::Watch;
 use fault::Fault;
 use wire::Wire;
 
@@ -76,6 +79,8 @@ struct Session {
     api: Option<Api>,
     /// What was made and not yet taken back, for when the supervisor dies.
     made: Option<TearDown>,
+    /// The watch on its executors that fail.
+    watch: Option<Watch>,
 }
 
 async fn serve() -> Result<(), Fault> {
@@ -86,7 +91,7 @@ async fn serve() -> Result<(), Fault> {
         Ok(credential) => credential,
         Err(fault) => return refuse_everything(wire, fault).await,
     };
-    let mut session = Session { wire, credential, access, api: None, made: None };
+    let mut session = Session { wire, credential, access, api: None, made: None, watch: None };
     let result = session.answer_all().await;
     if let Some(mut made) = session.made.take() {
         made.seconds = ORPHAN_SECONDS;
@@ -123,7 +128,19 @@ impl Session {
             // A credential that is not accepted any more: the next request logs in again.
             self.api = None;
         }
+        if let Ok(Reply::Provisioned { token, .. } | Reply::Renewed { token, .. }) = &answer {
+            self.watch(&token.0);
+        }
         answer
+    }
+
+    /// Sees to it that executors that fail are noticed, with the token that the job has now.
+    fn watch(&mut self, token: &Token) {
+        match (&self.watch, &self.made, self.credential.config(&self.access)) {
+            (Some(watch), ..) => watch.renewed(token.clone()),
+            (None, Some(made), Ok(config)) => self.watch = Some(Watch::begin(config, made, token.clone())),
+            (None, ..) => {}
+        }
     }
 
     async fn answer_with_a_client(&mut self, request: Request) -> Result<Reply, Fault> {
@@ -149,6 +166,7 @@ impl Session {
                 token::renew(&self.api().await?, &made, wanted.token_seconds).await
             }
             Request::TearDown(wanted) => {
+                self.watch = None;
                 let (api, began) = (self.api().await?, Instant::now());
                 let (pods, failures) = teardown::tear_down(&api, &wanted).await;
                 if failures.is_empty() && self.made.as_ref().is_some_and(|made| made.job == wanted.job) {
@@ -157,6 +175,23 @@ impl Session {
                 Ok(Reply::TornDown { pods, failures, answered: api.heard_since(began) })
             }
             Request::ReapOverdue(wanted) => overdue::reap(&self.api().await?, &wanted, &mut self.wire).await,
+            Request::Explain(wanted) => {
+                let made = self.made.get_or_insert_with(|| wanted.made.clone());
+                if made.job != wanted.made.job {
+                    return Err(Fault::protocol("Explain is about another job than the one that was made"));
+                }
+                self.watch(&wanted.token.0);
+                let api = self.credential.client_of_job(&self.access, &wanted.token.0)?;
+                let failed = self.failures();
+                Ok(Reply::Explained(explain::explain(&api, &wanted, failed, &self.wire).await))
+            }
+            Request::Failures => {
+                let findings = match &self.watch {
+                    Some(watch) => watch.last_failures(&self.credential, &self.access).await,
+                    None => Vec::new(),
+                };
+                Ok(Reply::Failures { findings })
+            }
             Request::Check(wanted) => {
                 let api = self.api().await?;
                 Ok(Reply::Checked { lines: check::check(&api, &self.access, &wanted).await })
@@ -173,6 +208,10 @@ impl Session {
             Request::Adopt(wanted) => administer::adopt(&self.api().await?, &wanted).await,
             Request::Prune(wanted) => administer::prune(&self.api().await?, &wanted).await,
         }
+    }
+
+    fn failures(&self) -> Vec<Finding> {
+        self.watch.as_ref().map(Watch::failures).unwrap_or_default()
     }
 
     /// Takes back what a request that failed had made, and says what could not be. No token was given out, so there are no

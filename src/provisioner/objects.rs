@@ -115,11 +115,16 @@ pub fn binding(wanted: &Provision, role: &str, account_uid: &str) -> Value {
     })
 }
 
+/// The form in which executors have Spark's RPC secret.
+pub fn encoded(secret: &str) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(secret)
+}
+
 /// Spark's RPC secret for the executors. The driver reads its own from a file and uses its base64 form
 /// (SecurityManager.getSecretKey), so that is what executors must find in their environment.
 pub fn secret(wanted: &Provision, secret: &str, account_uid: &str) -> Value {
-    use base64::Engine;
-    let encoded = base64::engine::general_purpose::STANDARD.encode(secret);
+    let encoded = encoded(secret);
     json!({
         "apiVersion": "v1",
         "kind": "Secret",

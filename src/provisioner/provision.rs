@@ -16,7 +16,9 @@ use crate::join::both;
 use crate::namespace::Ensured;
 use crate::objects;
 use crate::wire::Wire;
-use crate::{address, executors, expiry, fence, isolation, namespace, network, policies, token, volume};
+use crate::{
+    address, executors, expiry, fault, fence, isolation, namespace, network, policies, token, volume,
+};
 
 /// Makes everything. `made` says from the first request on that may have made something what is to be taken back.
 pub async fn provision(
@@ -98,6 +100,9 @@ pub async fn provision(
     let secret = async {
         match &wanted.auth_secret {
             Some(secret) => {
+                // An executor has it in its environment, and may write that into its log.
+                fault::hide(secret.0.expose());
+                fault::hide(&objects::encoded(secret.0.expose()));
                 let object = objects::secret(wanted, secret.0.expose(), &account_uid);
                 create(api, "secrets", namespace, &object).await.map(Some)
             }
@@ -130,6 +135,7 @@ pub async fn provision(
     if covered.is_none_or(|end| granted.expires_at > end) {
         expiry::postpone(api, &account, granted.expires_at).await?.ok_or_else(gone)?;
     }
+    let mut warnings: Vec<String> = warning.into_iter().collect();
     if wanted.isolation_required {
         let job = credential.client_of_job(access, &granted.token.0)?;
         let warning =
@@ -146,7 +152,7 @@ pub async fn provision(
         expires_at: granted.expires_at,
         granted_at: granted.granted_at,
         namespace_created,
-        warnings: warning.into_iter().collect(),
+        warnings,
         mended,
     })
 }

@@ -429,7 +429,7 @@ pub async fn session(faults: &[Fault]) -> (Session, Shared, UnixStream) {
     let credential = Credential::parse(&crate::credential::example(), None).unwrap();
     let (ours, theirs) = UnixStream::pair().unwrap();
     let wire = Wire::of(theirs);
-    (Session { wire, credential, access, api: Some(api), made: None }, cluster, ours)
+    (Session { wire, credential, access, api: Some(api), made: None, watch: None }, cluster, ours)
 }
 
 /// Another provisioner for the same cluster, which has not spoken with it yet.
@@ -437,7 +437,7 @@ pub fn another(session: &Session) -> Session {
     let api = session.api.as_ref().unwrap().unacquainted();
     let credential = Credential::parse(&crate::credential::example(), None).unwrap();
     let wire = Wire::of(UnixStream::pair().unwrap().1);
-    Session { wire, credential, access: session.access.clone(), api: Some(api), made: None }
+    Session { wire, credential, access: session.access.clone(), api: Some(api), made: None, watch: None }
 }
 
 /// Runs what must end by itself. No time is measured: a test machine may stand still; what never ends is ended here.

@@ -1,11 +1,12 @@
 //! Frames over the inherited socket.
 
+use std::io::ErrorKind;
 use std::os::fd::AsFd;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use spark_submit_as::protocol::{self, Reply, Request, SOCKET_FD};
 use spark_submit_as::sys::inherited;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use zeroize::Zeroizing;
 
@@ -48,6 +49,19 @@ impl Wire {
         let frame = protocol::encode(reply).map_err(|error| Fault::protocol(&error.to_string()))?;
         let frame = Zeroizing::new(frame); // a token is in it
         self.0.write_all(&frame).await.map_err(|_| Fault::protocol("the supervisor is gone"))
+    }
+
+    /// Waits until the supervisor wants something else, or is gone.
+    pub async fn spoken(&self) {
+        while !self.interrupted() {
+            // What was read before may have left the mark that there is something to read; this takes it away.
+            let unmarked = self.0.try_io(Interest::READABLE, || Err::<(), _>(ErrorKind::WouldBlock.into()));
+            if unmarked.is_err_and(|error| error.kind() != ErrorKind::WouldBlock)
+                || self.0.readable().await.is_err()
+            {
+                return;
+            }
+        }
     }
 
     /// Whether the supervisor wants something else, or is gone, while a request is under way. Asked between two steps:

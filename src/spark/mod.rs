@@ -19,6 +19,7 @@
 
 pub mod command;
 pub mod error;
+pub mod executor_pod;
 pub mod java;
 pub mod keys;
 pub mod options;

@@ -100,7 +100,7 @@ fn write_escaped(file: &mut Vec<u8>, text: &str) {
 }
 
 /// Keys and values of a properties file, as `Properties.load` reads them.
-fn entries(text: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+pub(super) fn entries(text: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut entries = Vec::new();
     let mut logical: Vec<u8> = Vec::new();
     let mut continued = false;

@@ -57,6 +57,15 @@ pub fn escaped(bytes: &[u8]) -> String {
     text
 }
 
+/// A line of somebody's log without what follows the name of a secret in it.
+#[must_use]
+pub fn log_line(line: &str) -> String {
+    match secret_part(line.as_bytes()) {
+        Some(at) => line.get(..at).unwrap_or_default().to_owned() + REPLACEMENT,
+        None => line.to_owned(),
+    }
+}
+
 /// A command line that may be logged.
 #[must_use]
 pub fn redacted(words: &[OsString]) -> Vec<String> {

@@ -129,6 +129,8 @@ pub fn executor_pod_template(
     security.remove("procMount");
     security.insert("allowPrivilegeEscalation".into(), false.into());
     security.insert("capabilities".into(), json!({"drop": ["ALL"]}));
+    // So that an executor's last words are in its pod's status, which the job's own token may read.
+    executor.entry("terminationMessagePolicy").or_insert_with(|| "FallbackToLogsOnError".into());
     Ok(Value::Object(pod).to_string())
 }
 

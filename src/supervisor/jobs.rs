@@ -57,6 +57,7 @@ fn shown(record: &Record) -> Value {
         "process": record.process.as_ref().map(|process| process.pid),
         "times": record.times,
         "exit": record.exit,
+        "executors": record.executors,
         "cleanup": record.cleanup,
     })
 }

@@ -28,6 +28,7 @@ use crate::sys::process;
 use crate::sys::trusted;
 
 mod accounts;
+mod executors;
 mod explain;
 mod place;
 mod spark_files;
@@ -424,18 +425,22 @@ impl Plan {
     /// # Errors
     /// [`ExitCode::ConfigInvalid`] when the administrator's pod template cannot be used.
     pub fn files(&self, account_uid: &str) -> Result<Vec<(&'static str, Vec<u8>)>, Failure> {
-        let template = spark::executor_pod_template(
+        let template = self.executor_template(account_uid)?;
+        let mut files =
+            vec![(POD_TEMPLATE, template.into_bytes()), (AUTH_SECRET, self.auth_secret.clone().into_bytes())];
+        files.push((PROPERTIES, self.properties.clone()));
+        Ok(files)
+    }
+
+    fn executor_template(&self, account_uid: &str) -> Result<String, Failure> {
+        spark::executor_pod_template(
             &self.job,
             &self.job.object_name(),
             account_uid,
             self.pod_template.as_deref(),
             self.mount(),
         )
-        .map_err(Failure::doing(ExitCode::ConfigInvalid, "executor_pod_template"))?;
-        let mut files =
-            vec![(POD_TEMPLATE, template.into_bytes()), (AUTH_SECRET, self.auth_secret.clone().into_bytes())];
-        files.push((PROPERTIES, self.properties.clone()));
-        Ok(files)
+        .map_err(Failure::doing(ExitCode::ConfigInvalid, "executor_pod_template"))
     }
 
     /// The job's command line, argv\[0\] included.

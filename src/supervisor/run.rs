@@ -34,11 +34,13 @@ use super::{Failure, Outcome, tree};
 use crate::exit::ExitCode;
 use crate::job::Staged;
 use crate::policy::names::JobId;
+use crate::policy::token::Token;
 use crate::protocol::{Kind, Reply, Request, TearDown};
 use crate::spark;
 use crate::sys::process::Child;
 
 mod credential;
+mod executors;
 mod recorded;
 mod renewal;
 mod renewing;
@@ -46,8 +48,9 @@ mod starting;
 mod taking_back;
 
 use credential::{Access, KUBECONFIG};
+use executors::Watch;
 use renewal::Renewal;
-use renewing::Credential;
+use renewing::Heard;
 
 /// How long processes may take to die from KILL.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
@@ -73,6 +76,10 @@ struct Life<'a> {
     job: Option<Child>,
     access: Option<Access>,
     renewal: Option<Renewal>,
+    /// The job's token as it is in the kubeconfig.
+    token: Option<Token>,
+    /// While the job runs and is not told to stop.
+    watch: Option<Watch>,
 }
 
 /// Runs a job that was decided on. `staged` are the caller's files, opened; `tell_id` is called when the job is on record.
@@ -124,6 +131,8 @@ pub fn run(
         job: None,
         access: None,
         renewal: None,
+        token: None,
+        watch: None,
     };
     let result = tell_id(&plan.job).and_then(|()| life.live(staged));
     let ran = life.job.is_some();
@@ -131,6 +140,9 @@ pub fn run(
         life.report.warn(plan.memory_exceeded());
     }
     life.reached(Step::JobEnded);
+    if ran {
+        life.last_words(&result);
+    }
     life.record_end(&result, ran);
     let left = life.take_back();
     life.close(&left);
@@ -153,6 +165,10 @@ pub fn run(
         }
         Ok(_) => {
             Err(Failure::new(ExitCode::CleanupIncomplete, format!("stopped before the job began; {advice}")))
+        }
+        Err(failure) if failure.code == ExitCode::NoExecutors => {
+            report.warn(format!("{}: {advice}", ExitCode::CleanupIncomplete.name()));
+            Err(failure)
         }
         Err(failure) => Err(Failure::new(ExitCode::CleanupIncomplete, format!("{failure}; {advice}"))),
     }
@@ -287,6 +303,7 @@ impl Life<'_> {
                 self.reached(Step::CredentialWritten);
                 self.access = Some(access);
                 self.renewal = Some(renewal);
+                self.token = Some(token.0);
                 self.record.times.provisioned = Some(now());
                 Ok(true)
             }
@@ -326,17 +343,20 @@ impl Life<'_> {
         Ok(())
     }
 
-    /// Waits for the job's end; relays signals, renews the token.
+    /// Waits for the job's end; relays signals, renews the token, looks at executors.
     fn wait(&mut self) -> Result<Outcome, Failure> {
         let mut stopping: Option<Instant> = None;
         let mut killed = false;
+        let mut ended = None;
+        self.watch_executors();
         loop {
             let renewal = self.renewal.as_ref().map(Renewal::due);
-            let deadline = [stopping, renewal].into_iter().flatten().min();
+            let executors = self.executors_due();
+            let deadline = [stopping, renewal, executors].into_iter().flatten().min();
             match self.next_event(deadline)? {
                 Event::Children => {
                     if let Some(outcome) = self.job_outcome()? {
-                        return Ok(outcome);
+                        return ended.map_or(Ok(outcome), Err);
                     }
                     self.follow_stop()?;
                 }
@@ -373,15 +393,22 @@ impl Life<'_> {
                     }
                     stopping = Some(Instant::now() + KILL_PATIENCE);
                 }
-                Event::Deadline => self.renew(),
-                Event::Provisioner => {
-                    if self.renewed() == Credential::Lost && stopping.is_none() {
+                Event::Deadline if renewal.is_some_and(|due| due <= Instant::now()) => self.renew(),
+                Event::Deadline => self.look_at_executors(),
+                Event::Provisioner => match self.heard() {
+                    Heard::Nothing => {}
+                    _ if stopping.is_some() => {}
+                    Heard::CredentialLost => {
                         self.report.warn(
                             "the job's service account is gone, so it can have no credential any more; it is ended",
                         );
                         stopping = Some(self.stop(Signal::SIGTERM));
                     }
-                }
+                    Heard::NoExecutors(failure) => {
+                        ended = Some(failure);
+                        stopping = Some(self.stop(Signal::SIGTERM));
+                    }
+                },
             }
         }
     }
@@ -396,7 +423,8 @@ impl Life<'_> {
         Ok(())
     }
 
-    fn stop(&self, signal: Signal) -> Instant {
+    fn stop(&mut self, signal: Signal) -> Instant {
+        self.watch = None;
         if let Some(job) = &self.job {
             job.signal_group(signal);
             // A stopped process (SIGTSTP) would not see the signal.

@@ -12,6 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::sys::wait::WaitStatus;
+use zeroize::Zeroizing;
 
 use super::lookup::Record;
 use super::{Failure, paths};
@@ -44,6 +45,8 @@ enum Awaits {
     Adopted,
     PoliciesApplied,
     Pruned,
+    Explained,
+    Failures,
 }
 
 /// A running provisioner.
@@ -94,6 +97,12 @@ impl Worker {
         self.awaits == Awaits::Nothing
     }
 
+    /// Whether it looks at the job's executors, which any other request ends.
+    #[must_use]
+    pub fn is_explaining(&self) -> bool {
+        self.awaits == Awaits::Explained
+    }
+
     /// Takes note of a status that was reaped elsewhere.
     pub fn note(&mut self, status: WaitStatus) {
         self.child.note(status);
@@ -116,6 +125,8 @@ impl Worker {
             Request::Adopt(_) => Awaits::Adopted,
             Request::ApplyPolicies(_) => Awaits::PoliciesApplied,
             Request::Prune(_) => Awaits::Pruned,
+            Request::Explain(_) => Awaits::Explained,
+            Request::Failures => Awaits::Failures,
         };
         self.on_the_way = match self.awaits {
             Awaits::OverdueDone => MAX_OVERDUE,
@@ -123,6 +134,7 @@ impl Worker {
             _ => MAX_ON_THE_WAY,
         };
         let frame = protocol::encode(request).map_err(Failure::of(ExitCode::Internal))?;
+        let frame = Zeroizing::new(frame); // a token may be in it
         let deadline = Instant::now() + PATIENCE;
         let mut rest = frame.as_slice();
         while !rest.is_empty() {
@@ -189,9 +201,12 @@ impl Worker {
                 Reply::Created { .. }
                 | Reply::Provisioned { .. }
                 | Reply::Renewed { .. }
-                | Reply::AccountGone,
+                | Reply::AccountGone
+                | Reply::Explained(_)
+                | Reply::Failures { .. },
                 Awaits::TornDown,
             ) => true,
+            (Reply::Explained(_), Awaits::Renewed | Awaits::Failures) => true,
             _ => false,
         };
         if on_the_way {
@@ -211,12 +226,19 @@ impl Worker {
             | (Reply::Inside { .. }, Awaits::Inside)
             | (Reply::Adopted, Awaits::Adopted)
             | (Reply::PoliciesApplied { .. }, Awaits::PoliciesApplied)
-            | (Reply::Pruned(_), Awaits::Pruned) => true,
+            | (Reply::Pruned(_), Awaits::Pruned)
+            | (Reply::Explained(_), Awaits::Explained)
+            | (Reply::Failures { .. }, Awaits::Failures) => true,
             (Reply::Failed { .. }, awaits) => awaits != Awaits::Nothing,
             _ => false,
         };
         self.awaits = Awaits::Nothing;
         if allowed { Ok(reply) } else { Err(self.breach("sent a message that may not come now")) }
+    }
+
+    /// Kills one that does not answer. It gets no time to take anything back: that is for the next one.
+    pub fn kill(mut self, what: &str) -> Failure {
+        self.breach(what)
     }
 
     fn breach(&mut self, what: &str) -> Failure {
@@ -370,6 +392,33 @@ mod tests {
                 worker.child.signal(Signal::SIGKILL);
                 let _ = worker.child.wait();
             }
+        }
+    }
+
+    #[test]
+    fn checklist_100_a_look_at_executors_may_be_overtaken_and_answers_nothing_else() {
+        let explained = || {
+            Reply::Explained(protocol::Explained {
+                executors: protocol::Executors::Unknown,
+                findings: vec![],
+            })
+        };
+        for (awaits, still) in [
+            (Awaits::Explained, Awaits::Nothing),
+            (Awaits::Renewed, Awaits::Renewed),
+            (Awaits::Failures, Awaits::Failures),
+            (Awaits::TornDown, Awaits::TornDown),
+        ] {
+            let (mut worker, _provisioner) = worker();
+            (worker.awaits, worker.on_the_way) = (awaits, MAX_ON_THE_WAY);
+            assert!(worker.permitted(explained()).is_ok(), "{awaits:?}");
+            assert_eq!(worker.awaits, still);
+            worker.kill("is not needed any more");
+        }
+        for awaits in [Awaits::Nothing, Awaits::Provisioned, Awaits::OverdueDone, Awaits::Checked] {
+            let (mut worker, _provisioner) = worker();
+            worker.awaits = awaits;
+            assert!(worker.permitted(explained()).is_err(), "{awaits:?}");
         }
     }
 }

@@ -1,6 +1,6 @@
 # The cluster: one control plane and one node, started as plain processes. Sourced by bench.
 
-DAEMONS=(etcd kube-apiserver kube-controller-manager kube-scheduler containerd kubelet kube-proxy)
+DAEMONS=(etcd kube-apiserver kube-controller-manager kube-scheduler containerd kubelet kube-proxy netpolicy)
 PKI=$RUN/pki
 ADMIN=$RUN/admin.kubeconfig
 AUDIT_LOG=$RUN/log/audit.log
@@ -110,6 +110,7 @@ make_network() {
     # A pod that answers another pod's call to a service does so on the bridge. Unless that
     # passes through netfilter too, the answer keeps the pod's address and is thrown away.
     set_sysctl net/bridge/bridge-nf-call-iptables 1
+    set_sysctl net/bridge/bridge-nf-call-ip6tables 1 # NetworkPolicy: else pods' IPv6 goes round every rule
     # What the kubelet sets by itself (its setupKernelTunables), so that `down` can undo it.
     set_sysctl vm/overcommit_memory 1
     set_sysctl vm/panic_on_oom 0
@@ -292,6 +293,7 @@ start_cluster() {
     wait_for "the API server" 60 kubectl get --raw /readyz
     start_kubelet
     start_kube_proxy
+    start_netpolicy
 }
 
 wait_for_cluster() {
@@ -299,6 +301,7 @@ wait_for_cluster() {
     kubectl wait --for=condition=Ready --timeout=60s "node/$NODE" >/dev/null || die "the node is not Ready; see $RUN/log"
     wait_for "the default service account" 30 kubectl -n default get serviceaccount default
     wait_for "the service rules" 30 nft list table ip kube-proxy
+    wait_for_netpolicy
 }
 
 remove_containers() {
@@ -335,7 +338,7 @@ stop_cluster() {
     local file value
     # Their data ends with them, so they need no time to finish. The kubelet must not see the
     # containers go: it would start them again.
-    stop KILL kubelet kube-proxy kube-scheduler kube-controller-manager kube-apiserver etcd
+    stop KILL "${SERVICES[@]}" netpolicy kubelet kube-proxy kube-scheduler kube-controller-manager kube-apiserver etcd
     ! pid_of containerd >/dev/null || remove_containers
     stop TERM containerd
     end_shims
@@ -345,6 +348,7 @@ stop_cluster() {
     for file in ip ip6; do
         [[ ! -e $RUN/made-bridge ]] || nft delete table "$file" kube-proxy 2>/dev/null || true
     done
+    [[ ! -e $RUN/made-bridge ]] || remove_netpolicy
     for file in "$RUN"/sysctl/*; do
         [[ -e $file ]] || continue
         read -r file value <"$file"

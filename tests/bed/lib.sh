@@ -95,6 +95,18 @@ $(for version in $BED_VERSIONS; do profile "$version"; done)
     namespace: {template: "\${adminProperty:k8sNS}"}
     spark: {defaults: {spark.kubernetes.container.image: "$(spark_image "$BED_SPARK")"}}
     environment: {set: {PYSPARK_PYTHON: /usr/bin/python3}}
+  attack:
+    cluster: main
+    spark_home: $(spark_home "$BED_SPARK")
+    namespace: {template: "\${adminProperty:attackNS}", policies: [attack]}
+    credentials: {token_ttl: 10m}
+    spark:
+      defaults:
+        spark.kubernetes.container.image: "$(spark_image "$BED_SPARK")"
+        spark.executor.instances: "1"
+        spark.executor.memory: 512m
+        spark.kubernetes.executor.request.cores: 100m
+    environment: {set: {PYSPARK_PYTHON: /usr/bin/python3}}
   # bin/pyspark expects the Python package inside of Spark's directory; in the bench's it is that directory. Where Python's
   # threads are pinned to Java's, Ctrl-C breaks pyspark's connection and the Spark job goes on, here as anywhere.
   shells:
@@ -116,11 +128,12 @@ $(for version in $BED_VERSIONS; do profile "$version"; done)
         PYTHONPATH: $(dirname "$(spark_home "$BED_SPARK")")
 namespace_policies:
   small: {pod_security: restricted}
+  attack: {pod_security: restricted, network_policy: isolated}
 CONFIG
   cat > "$BED_ETC/spark-submit-as/properties.yaml" <<PROPERTIES
 logins:
-  alice: {k8sNS: team-a}
-  bob: {k8sNS: team-a}
+  alice: {k8sNS: team-a, attackNS: ssa-attack}
+  bob: {k8sNS: team-a, attackNS: ssa-attack}
 PROPERTIES
 }
 

@@ -59,8 +59,12 @@ fn record(random: &mut Random) -> Record {
             closed: None,
         },
         exit: None,
+        executors: Vec::new(),
         cleanup: Cleanup::default(),
     };
+    if random.one_in(2) {
+        record.told((0..random.below(60)).map(|_| random.text(900)).collect::<Vec<_>>());
+    }
     if random.one_in(2) {
         record.exit = Some(match random.below(4) {
             0 => End::Code((random.next() >> 40) as u8),

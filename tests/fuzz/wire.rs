@@ -85,7 +85,7 @@ fn wanted(random: &mut Random) -> NamespaceWanted {
 }
 
 fn request(random: &mut Random) -> Request {
-    match random.below(11) {
+    match random.below(13) {
         0 => Request::Open(ClusterAccess {
             context: maybe(random),
             driver_role: random.text(40),
@@ -127,6 +127,8 @@ fn request(random: &mut Random) -> Request {
             dry_run: random.one_in(2),
             seconds: random.next(),
         }),
+        11 => Request::Explain(Explain { made: tear_down(random), token: token(random), pod: maybe(random) }),
+        10 => Request::Failures,
         _ => Request::Prune(Prune {
             name: namespace(random),
             uid: random.text(60),
@@ -149,10 +151,20 @@ fn seen(random: &mut Random) -> SeenNamespace {
     }
 }
 
+fn findings(random: &mut Random) -> Vec<Finding> {
+    let finding = |_| Finding {
+        trouble: *random.pick(&[Trouble::Quota, Trouble::PodSecurity, Trouble::Image, Trouble::Failed]),
+        pods: (random.next() >> 32) as u32,
+        text: random.text(90),
+        lines: texts(random),
+    };
+    (0..3).map(finding).collect()
+}
+
 fn reply(random: &mut Random) -> Reply {
     let number = |random: &mut Random| u32::try_from(random.next() >> 32).unwrap();
     let time = |random: &mut Random| random.next().cast_signed();
-    match random.below(15) {
+    match random.below(17) {
         0 => Reply::Created {
             kind: *random.pick(&[
                 Kind::Namespace,
@@ -217,6 +229,11 @@ fn reply(random: &mut Random) -> Reply {
             Pruned::JobAccount,
             Pruned::JobPod,
         ])),
+        14 => Reply::Explained(Explained {
+            executors: *random.pick(&[Executors::Run, Executors::Begin, Executors::None, Executors::Unknown]),
+            findings: findings(random),
+        }),
+        15 => Reply::Failures { findings: findings(random) },
         _ => {
             Reply::Failed { code: *random.pick(ExitCode::ALL), message: random.text(90), left: texts(random) }
         }
@@ -286,6 +303,8 @@ pub fn frames(random: &mut Random) -> bool {
         "open",
         "reap-overdue",
         "inside",
+        "explained",
+        "failures",
         "x",
     ]);
     let text = match random.below(6) {
@@ -294,7 +313,16 @@ pub fn frames(random: &mut Random) -> bool {
             // Much in little, of the right kind or of any.
             let room = if random.one_in(20) { MAX_FRAME } else { 4000 };
             let filling = String::from_utf8_lossy(&random.repeated(room)).into_owned();
-            let key = *random.pick(&["failures", "lines", "name", "pods", "made", "namespaces", "contents"]);
+            let key = *random.pick(&[
+                "failures",
+                "lines",
+                "name",
+                "pods",
+                "made",
+                "namespaces",
+                "contents",
+                "findings",
+            ]);
             format!("{{\"{key}\":[{filling}],\"reply\":\"{tag}\",\"request\":\"{tag}\"}}").into_bytes()
         }
         _ => random.spoil(&frame[4..], MAX_FRAME),

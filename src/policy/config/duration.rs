@@ -51,3 +51,29 @@ pub fn serialize<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok,
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     read(&String::deserialize(deserializer)?).ok_or_else(|| D::Error::custom(RULE))
 }
+
+/// For serde's `with`, of a span that may be absent or null.
+pub mod optional {
+    use std::time::Duration;
+
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// # Errors
+    /// The serializer's own.
+    pub fn serialize<S: Serializer>(span: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        match span {
+            Some(span) => super::serialize(span, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    /// # Errors
+    /// When the text is not a span.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        match Option::<String>::deserialize(deserializer)? {
+            Some(text) => super::read(&text).map(Some).ok_or_else(|| D::Error::custom(super::RULE)),
+            None => Ok(None),
+        }
+    }
+}

@@ -47,6 +47,8 @@ mod tests {
             ("login", true),
             ("user-${group}", true),
             ("${users}", true),
+            ("${login|tolower}", false),
+            ("${team|default('login')}", true),
         ] {
             let mut namespace = Namespace {
                 template: template.into(),

@@ -2,6 +2,7 @@
 
 use super::*;
 
+mod executors;
 mod hostile;
 mod policies;
 mod refusals;

@@ -282,6 +282,9 @@ fn profile(here: &Place, profile: &Profile, config: &Config) -> Check {
         "1h is a good value",
     )?;
     spark(&here.then("spark"), &profile.spark)?;
+    let later = profile.executors.end_after.is_none_or(|end| end > profile.executors.warn_after);
+    let rule = "must be longer than warn_after: a job is told why before it is ended";
+    here.then("executors").then("end_after").require(later, rule, "10m is a good value")?;
     variables(&here.then("environment"), &profile.environment)?;
     profile.driver.iter().try_for_each(|value| driver(&here.then("driver"), value))
 }

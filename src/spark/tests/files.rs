@@ -112,6 +112,7 @@ fn template_of_our_own() {
                         "allowPrivilegeEscalation": false,
                         "capabilities": {"drop": ["ALL"]},
                     },
+                    "terminationMessagePolicy": "FallbackToLogsOnError",
                 }],
             },
         })

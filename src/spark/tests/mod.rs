@@ -1,6 +1,7 @@
 //! Tests of the room as a whole; the numbers are the security checklist's.
 
 mod command;
+mod executor_pod;
 mod files;
 mod grammar;
 mod refusals;

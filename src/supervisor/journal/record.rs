@@ -19,6 +19,8 @@ pub const MAX_RECORD: usize = 64 * 1024;
 const MAX_WORDS: usize = 256;
 /// and most bytes of them together.
 const MAX_COMMAND: usize = 16 * 1024;
+/// Most bytes of what was told about executors.
+const MAX_TOLD: usize = 16 * 1024;
 /// Most failures that are kept,
 const MAX_FAILURES: usize = 16;
 /// and most bytes of one.
@@ -46,7 +48,7 @@ pub enum End {
     Code(u8),
     /// A signal ended the Spark program.
     Signal(i32),
-    /// The Spark program did not run: why.
+    /// The Spark program did not run, or was ended because no executor did: why.
     Refused {
         /// The wrapper's own exit code.
         code: u8,
@@ -197,6 +199,9 @@ pub struct Record {
     /// How it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit: Option<End>,
+    /// Why executors did not run or failed, as it was told; the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub executors: Vec<String>,
     /// What became of the clean-up.
     pub cleanup: Cleanup,
 }
@@ -269,6 +274,14 @@ impl Record {
         }
     }
 
+    /// Notes what was told about executors. The oldest goes when it is too much.
+    pub fn told(&mut self, lines: impl IntoIterator<Item = String>) {
+        self.executors.extend(lines);
+        let mut left = MAX_TOLD;
+        let kept = self.executors.iter().rev().take_while(|line| json_fits(line, &mut left)).count();
+        self.executors.drain(..self.executors.len() - kept);
+    }
+
     /// Whether it has these tags.
     #[must_use]
     pub fn tagged(&self, tags: &BTreeMap<String, String>) -> bool {
@@ -281,21 +294,20 @@ impl Record {
 pub fn command(words: Vec<String>) -> Vec<String> {
     let count = words.len();
     let mut left = MAX_COMMAND;
-    let mut kept: Vec<String> = words
-        .into_iter()
-        .take(MAX_WORDS)
-        .take_while(|word| {
-            // Its length as JSON, which is what fills the record.
-            let length = serde_json::to_string(word).map_or(usize::MAX, |text| text.len());
-            let fits = length < left;
-            left = left.saturating_sub(length);
-            fits
-        })
-        .collect();
+    let mut kept: Vec<String> =
+        words.into_iter().take(MAX_WORDS).take_while(|word| json_fits(word, &mut left)).collect();
     if kept.len() < count {
         kept.push(format!("... ({} more)", count - kept.len()));
     }
     kept
+}
+
+/// Whether a text fits into what is left, as JSON, which is what fills the record; it is taken off.
+fn json_fits(text: &str, left: &mut usize) -> bool {
+    let length = serde_json::to_string(text).map_or(usize::MAX, |text| text.len());
+    let fits = length < *left;
+    *left = left.saturating_sub(length);
+    fits
 }
 
 fn bounded(text: &str) -> String {

@@ -29,6 +29,7 @@ fn record() -> Record {
         made: Made::default(),
         times: Times { accepted: 1, ..Times::default() },
         exit: None,
+        executors: Vec::new(),
         cleanup: Cleanup::default(),
     }
 }

@@ -42,6 +42,7 @@ pub(super) fn begin(plan: &Plan, limits: &Planned) -> Result<Record, Failure> {
         made: Made::default(),
         times: Times { accepted: now(), ..Times::default() },
         exit: None,
+        executors: Vec::new(),
         cleanup: Cleanup::default(),
     })
 }
@@ -98,7 +99,7 @@ impl Life<'_> {
         }
     }
 
-    fn write_record(&self) {
+    pub(super) fn write_record(&self) {
         if let Err(failure) = self.entry.write(&self.record) {
             self.report.warn(failure.message);
         }

@@ -7,13 +7,14 @@ use crate::policy::token::Token;
 use crate::protocol::{Renew, Reply, Request};
 use crate::supervisor::{Failure, steps};
 
-/// What a reply says about the job's credential.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Credential {
-    /// It lives, or another try will be made.
-    Kept,
-    /// The account is gone: there will be none again.
-    Lost,
+/// What replies mean for the job.
+pub(super) enum Heard {
+    /// It runs on.
+    Nothing,
+    /// The account is gone: there will be no credential again.
+    CredentialLost,
+    /// It is ended, because no executor ran in time.
+    NoExecutors(Failure),
 }
 
 impl Life<'_> {
@@ -31,21 +32,26 @@ impl Life<'_> {
         }
     }
 
-    /// Takes replies while the job runs: only renewals are awaited.
-    pub(super) fn renewed(&mut self) -> Credential {
+    /// Takes replies while the job runs: renewals and looks at its executors are awaited.
+    pub(super) fn heard(&mut self) -> Heard {
         loop {
             let failed = match self.receive() {
-                Ok(None) => return Credential::Kept,
+                Ok(None) => return Heard::Nothing,
+                Ok(Some(Reply::Explained(explained))) => match self.explained(&explained) {
+                    Some(failure) => return Heard::NoExecutors(failure),
+                    None => continue,
+                },
                 Ok(Some(Reply::Renewed { token, expires_at, granted_at })) => {
                     match self.take_renewed(&token.0, granted_at, expires_at) {
                         Ok(renewal) => {
                             self.renewal = Some(renewal);
+                            self.token = Some(token.0);
                             continue;
                         }
                         Err(failure) => failure,
                     }
                 }
-                Ok(Some(Reply::AccountGone)) => return Credential::Lost,
+                Ok(Some(Reply::AccountGone)) => return Heard::CredentialLost,
                 Ok(Some(Reply::Failed { code, message, .. })) => from_cluster(code, &message),
                 Ok(Some(_)) => continue,
                 Err(failure) => failure,

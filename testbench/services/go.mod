@@ -1,0 +1,3 @@
+module sparksubmitas/testbench/services
+
+go 1.26
