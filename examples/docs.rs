@@ -309,7 +309,8 @@ Where audit lines go.
 .SH SIGNALS
 HUP, INT, QUIT and TERM are passed on to the job's process group once; KILL follows after
 .BR timeouts.grace .
-USR1 and USR2 are passed on. When the calling process dies, the job is ended, and so it is when its service account is gone from the
+USR1 and USR2 are passed on. When standard input and output are the terminal that controls the call, the job has a terminal of its
+own, and keys that make signals are for the job alone; one that stops it stops the call as well. When the calling process dies, the job is ended, and so it is when its service account is gone from the
 cluster.
 .SH EXAMPLES
 .nf

@@ -69,7 +69,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME")]
     pub team: Option<String>,
 
-    /// Program of Spark's bin directory, one of the profile's `programs` [default: spark-submit]
+    /// Program of Spark's bin directory, one of the profile's `programs` or `tools` [default: spark-submit]
     #[arg(long, value_name = "NAME")]
     pub program: Option<String>,
 

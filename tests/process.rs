@@ -261,14 +261,19 @@ fn checklist_35_37_the_job_is_the_user_and_nothing_more() {
 #[ignore = "needs the test bed: make test"]
 fn checklist_38_the_job_has_no_terminal_and_a_session_keyring_of_its_own() {
     let directory = trusted_directory();
-    // script(1) gives the call a terminal.
-    let call = call(&scripted(directory.path(), LOOK));
-    let output = Command::new("script").args(["-qec", &call, "/dev/null"]).current_dir("/").output().unwrap();
+    // script(1) gives the call a terminal; what a job has that is itself on one: tests/terminal.rs.
+    let on_no_terminal = format!("{} < /dev/null", call(&scripted(directory.path(), LOOK)));
+    let output = Command::new("script")
+        .args(["-qec", &on_no_terminal, "/dev/null"])
+        .current_dir("/")
+        .output()
+        .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).replace('\r', "");
     let stat = text.lines().skip_while(|line| *line != "[stat]").nth(1).expect("stat");
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
     assert_eq!(fields[4], "0", "tty_nr of {stat}");
 
+    let call = call(&scripted(directory.path(), LOOK));
     let mark = "ssa-test-mark";
     let script = format!("keyctl session - bash -c 'keyctl add user {mark} secret @s >/dev/null; {call}'");
     let ended = ended(Command::new("bash").args(["-c", &script]).current_dir("/"));

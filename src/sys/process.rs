@@ -49,8 +49,8 @@ impl Child {
     /// Whether it was stopped since the last look (SIGSTOP and the like). Its end is not taken by that.
     #[must_use]
     pub fn was_stopped(&self) -> bool {
-        let stopped = waitid(Id::Pid(self.pid), WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG);
-        self.status.is_none() && matches!(stopped, Ok(WaitStatus::Stopped(..)))
+        let look = || waitid(Id::Pid(self.pid), WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG);
+        self.status.is_none() && matches!(look(), Ok(WaitStatus::Stopped(..)))
     }
 
     /// Waits for the end.

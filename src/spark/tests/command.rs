@@ -66,7 +66,8 @@ fn every_enforced_setting_is_there() {
     // Without a properties file the defaults come before the user's words.
     let line =
         command_line(&submit(&["-c", "spark.ui.enabled=true", "x"]), &facts, &config::Spark::default());
-    let first = ["--conf", "spark.ui.enabled=false", "--conf", "spark.ui.port=0", "-c", "spark.ui.enabled=true"];
+    let first =
+        ["--conf", "spark.ui.enabled=false", "--conf", "spark.ui.port=0", "-c", "spark.ui.enabled=true"];
     assert_eq!(line[..6], words(&first));
 }
 

@@ -24,7 +24,10 @@ fn properties_are_escaped_as_java_reads_them() {
     ];
     for (key, value, expected) in rows {
         let file = merge(None, &map(&[(key, value)]), &map(&[])).unwrap();
-        assert_eq!(String::from_utf8(file).unwrap(), format!("spark.ui.enabled=false\nspark.ui.port=0\n{expected}\n"));
+        assert_eq!(
+            String::from_utf8(file).unwrap(),
+            format!("spark.ui.enabled=false\nspark.ui.port=0\n{expected}\n")
+        );
     }
 }
 
