@@ -119,13 +119,3 @@ fn acceptance_2_alices_executor_holds_no_credential_and_gets_nowhere_without_one
     assert_eq!(scene.state(), before, "something of bob's or of the team's was changed");
     scene.bob_ends_well();
 }
-#[test]
-#[ignore = "dev"]
-fn dev_wide_executor_smuggle() {
-    let scene = Scene::new();
-    for table in [Table::Wide, Table::Executor, Table::Smuggle] {
-        let rows = scene.attack(Mode::Hole, table);
-        let _ = std::panic::catch_unwind(|| assert_expected(Mode::Hole, &rows));
-    }
-    scene.bob_ends_well();
-}
