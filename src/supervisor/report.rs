@@ -1,10 +1,14 @@
 //! What the wrapper tells on standard error, line by line.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
 use nix::sys::termios::{OutputFlags, tcgetattr};
+use nix::unistd::tcgetpgrp;
 
 /// Longest line in bytes [48].
 const MAX_LINE: usize = 2048;
@@ -39,22 +43,29 @@ pub fn error(code: crate::exit::ExitCode, message: &str) {
 
 fn write_line(line: &str) {
     let stderr = io::stderr();
-    let terminal = tcgetattr(&stderr).ok();
     // A raw terminal, while a job has it, makes no carriage return of its own.
-    let raw = terminal.as_ref().is_some_and(|settings| !settings.output_flags.contains(OutputFlags::OPOST));
+    let raw = tcgetattr(&stderr).is_ok_and(|settings| !settings.output_flags.contains(OutputFlags::OPOST));
     let text = format!("spark-submit-as: {}{}\n", escaped(line), if raw { "\r" } else { "" });
     // Each piece waits a bounded time; what nobody reads is dropped.
+    let terminal = own_terminal(&stderr);
+    let out = terminal.as_ref().map_or(stderr.as_fd(), AsFd::as_fd);
     let mut rest = text.as_bytes();
-    while !rest.is_empty() && writable(stderr.as_fd()) {
-        // At most PIPE_BUF bytes: a pipe that polls writable takes them without blocking (pipe(7)). A terminal that does
-        // promises to take one.
-        let piece = if terminal.is_some() { 1 } else { libc::PIPE_BUF };
-        match nix::unistd::write(&stderr, rest.get(..piece.min(rest.len())).unwrap_or(rest)) {
+    while !rest.is_empty() && writable(out) {
+        // At most PIPE_BUF bytes: a pipe that polls writable takes them without blocking (pipe(7)).
+        match nix::unistd::write(out, rest.get(..libc::PIPE_BUF.min(rest.len())).unwrap_or(rest)) {
             Ok(written) => rest = rest.get(written..).unwrap_or_default(),
-            Err(nix::errno::Errno::EINTR) => {}
+            Err(Errno::EINTR) => {}
             Err(_) => return,
         }
     }
+}
+
+/// Where standard error is the terminal that controls the call: the same without blocking. A terminal polls writable when
+/// it takes one byte.
+fn own_terminal(stderr: &io::Stderr) -> Option<OwnedFd> {
+    tcgetpgrp(stderr).ok()?;
+    let flags = OFlag::O_WRONLY | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    open("/dev/tty", flags, Mode::empty()).ok()
 }
 
 fn writable(fd: BorrowedFd<'_>) -> bool {
