@@ -6,7 +6,7 @@ pub const MAKE_POD: &str = r#"
 field() { tr -d '\n' < "$KUBECONFIG" | sed "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/"; }
 make_pod() {
   tr -d '\n' < "${KUBECONFIG%/*}/executor-pod.json" |
-    sed 's/"metadata": *{/"metadata":{"generateName":"spark-'"$SPARK_SUBMIT_AS_JOB"'-exec-",/
+    sed 's/"metadata": *{/"metadata":{"name":"spark-'"$SPARK_SUBMIT_AS_JOB-exec-$(date +%s%N)"'",/
          s/"name": *"executor"/"name":"executor","image":"localhost\/pause:bench","imagePullPolicy":"Never"/' |
     curl -sk --max-time 20 -o /dev/null -w 'pod %{http_code}\n' -H "Authorization: Bearer $(field token)" \
       -H 'Content-Type: application/json' --data-binary @- "$(field server)/api/v1/namespaces/$(field namespace)/pods"
