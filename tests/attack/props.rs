@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -128,31 +129,59 @@ impl Drop for Wide {
 }
 
 /// The policy is not in force in the namespace while this lives; everywhere else it is.
-pub struct Exception(Option<Value>);
+pub struct Exception(Value);
 
 impl Exception {
     pub fn new() -> Self {
-        let Ended { status, stdout, .. } = kubectl_try(&["get", BINDING, "-o", "json"]);
-        if !status.success() {
-            return Self(None);
-        }
-        let binding: Value = serde_json::from_str(&stdout).expect("JSON");
-        let mut spec = binding["spec"].clone();
-        let but = json!({"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": [NAMESPACE]});
-        let selector = &mut spec["matchResources"]["namespaceSelector"]["matchExpressions"];
-        match selector.as_array_mut() {
-            Some(list) => list.push(but),
-            None => *selector = json!([but]),
+        let whole = Self::none();
+        let mut spec = whole.clone();
+        let list = &mut spec["matchResources"]["namespaceSelector"]["matchExpressions"];
+        match list.as_array_mut() {
+            Some(list) => list.push(exception()),
+            None => *list = json!([exception()]),
         }
         replace_spec(&spec);
-        Self(Some(binding["spec"].clone()))
+        Self(whole)
     }
+
+    /// Takes away one that a killed test has left; the binding's specification without any.
+    pub fn none() -> Value {
+        let binding: Value = serde_json::from_str(&kubectl(&["get", BINDING, "-o", "json"])).expect("JSON");
+        let mut spec = binding["spec"].clone();
+        let place = "/matchResources/namespaceSelector/matchExpressions";
+        if let Some(list) = spec.pointer_mut(place).and_then(Value::as_array_mut) {
+            list.retain(|expression| *expression != exception());
+        }
+        if spec != binding["spec"] {
+            replace_spec(&spec);
+        }
+        spec
+    }
+}
+
+fn exception() -> Value {
+    json!({"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": [NAMESPACE]})
 }
 
 impl Drop for Exception {
     fn drop(&mut self) {
-        if let Some(spec) = &self.0 {
-            replace_spec(spec);
+        replace_spec(&self.0);
+        // The API server learns of it a moment later, and a run before that would be refused.
+        let job = format!("--as=system:serviceaccount:{NAMESPACE}:ssa-job-aaaaaaaaaaaaaaaa");
+        let probe = [
+            &job,
+            "--as-group=system:masters",
+            "create",
+            "configmap",
+            "x",
+            "--dry-run=server",
+            "-n",
+            NAMESPACE,
+        ];
+        let begin = Instant::now();
+        while !kubectl_try(&probe).stderr.contains("spark-submit-as-isolation") && begin.elapsed() < PATIENCE
+        {
+            std::thread::sleep(Duration::from_millis(100));
         }
     }
 }

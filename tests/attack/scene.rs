@@ -116,6 +116,7 @@ impl Scene {
     pub fn new() -> Self {
         let lock = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         remove();
+        Exception::none();
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/kubernetes/team-namespace.yaml");
         let manifest = fs::read_to_string(source).expect("manifest");
         apply(&manifest.replace("team-a", NAMESPACE).replace("k8sNS", "attackNS"));
