@@ -153,17 +153,35 @@ fn cve_2023_28486_a_line_holds_no_control_character() {
 /// YARN, again and again: what the caller chooses decides what root executes.
 #[test]
 fn cve_2016_6811_2018_8029_2018_11766_the_caller_chooses_no_program_and_no_path() {
-    let text = "callers: [d]\nprovisioner: p\nusers: {allowed_groups: [g]}\nclusters: {m: {kubeconfig: /a}}\n\
-                profiles: {p: {cluster: m, namespace: {template: a}, programs: [pyspark], tools: [{name: beeline}]}}\n";
-    let config = spark_submit_as::policy::config::parse(text.as_bytes()).unwrap();
-    let profile = &config.profiles["p"];
-    for program in ["pyspark", "beeline"] {
-        assert!(profile.runnable(program).is_some(), "{program}");
+    let with = |tools: &str| {
+        let text = format!(
+            "{{callers: [d], provisioner: p, users: {{allowed_groups: [g]}}, clusters: {{m: {{kubeconfig: /a}}}}, \
+             profiles: {{p: {{cluster: m, namespace: {{template: a}}, programs: [pyspark], tools: [{tools}]}}}}}}"
+        );
+        spark_submit_as::policy::config::parse(text.as_bytes())
+    };
+    let config = with("{name: beeline}, {name: history, class: org.example.History}").unwrap();
+    // The name is looked for in two lists of the administrator's, and is no path then either.
+    let file = |program: &str| config.profiles["p"].runnable(program).map(|runnable| runnable.file);
+    assert_eq!(
+        ["pyspark", "beeline", "history"].map(file),
+        [Some("pyspark"), Some("beeline"), Some("spark-class")]
+    );
+    for program in [
+        "/bin/sh",
+        "../../bin/sh",
+        "sh",
+        "spark-class",
+        "spark-submit",
+        "pyspark\0",
+        "./pyspark",
+        "org.example.History",
+        "",
+    ] {
+        assert_eq!(file(program), None, "{program:?}");
     }
-    for program in
-        ["/bin/sh", "../../bin/sh", "sh", "spark-class", "spark-submit", "pyspark\0", "./pyspark", ""]
-    {
-        assert!(profile.runnable(program).is_none(), "{program:?}");
+    for tool in ["{name: /bin/sh}", "{name: ../sh}", "{name: spark-class}", "{name: a, class: \"-cp\"}"] {
+        assert!(with(tool).is_err(), "{tool}");
     }
 }
 
