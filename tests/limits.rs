@@ -157,12 +157,12 @@ fn cgroups_of_a_dead_wrappers_job_are_removed_by_reap() {
     host.reaped();
     let before = World::of(&host, &admin);
     let groups_before = left();
-    host.script("sleep 600");
+    host.script("exec sleep 600");
     let mut running = start(&mut host.job("alice"));
     let (_, driver) = running.job();
     assert_ne!(left(), groups_before);
     kill("KILL", parent(driver));
-    running.end();
+    running.child.wait().unwrap();
     host.until_wrappers_end();
     host.reaped();
     World::assert_same(&before, &host, &admin, "a dead wrapper");
