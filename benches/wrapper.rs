@@ -65,6 +65,9 @@ struct Bed {
     config: PathBuf,
 }
 
+/// Namespaces with policies begin so.
+const POLICIES: &str = "ssa-bench-";
+
 type Rows = Vec<(String, String)>;
 
 impl Bed {
@@ -85,23 +88,40 @@ impl Bed {
         let mut configuration: Value = serde_yaml::from_str(&text).unwrap();
         configuration["callers"] = json!(["root"]);
         configuration["profiles"]["per-user"]["spark_home"] = json!(home.to_str().unwrap());
+        let mut other = configuration["profiles"]["per-user"].clone();
+        other["namespace"] = json!({"template": POLICIES.to_owned() + "${dssUserLogin}", "create": true, "policies": ["bench"]});
+        configuration["profiles"]["policies"] = other;
+        configuration["namespace_policies"]["bench"] = json!({
+            "pod_security": "restricted",
+            "resource_quota": {"hard": {"pods": "50"}},
+            "limit_range": {"limits": [{"type": "Container", "max": {"cpu": "8"}}]},
+            "network_policy": "isolated",
+        });
         let config = directory.path().join("config.yaml");
         fs::write(&config, configuration.to_string()).unwrap();
         Self { directory, config }
     }
 
     fn run(&self, job: &str) -> Command {
+        self.run_as("per-user", job)
+    }
+
+    fn run_as(&self, profile: &str, job: &str) -> Command {
         let mut command = Command::new(env("SSA_BIN"));
         command.arg("--config").arg(&self.config);
-        command.args(["run", "--quiet", "--user", "alice", "--profile", "per-user", "--", job]);
+        command.args(["run", "--quiet", "--user", "alice", "--profile", profile, "--", job]);
         command.env_remove("SUDO_UID").stdin(Stdio::null());
         command
     }
 
     /// Until exec, and after the child's exit: (milliseconds, milliseconds).
     fn once(&self) -> (f64, f64) {
+        self.once_as("per-user")
+    }
+
+    fn once_as(&self, profile: &str) -> (f64, f64) {
         let start = now();
-        let output = self.run("job.py").output().unwrap();
+        let output = self.run_as(profile, "job.py").output().unwrap();
         let end = now();
         assert!(output.status.success(), "{output:?}");
         let text = String::from_utf8(output.stdout).unwrap();
@@ -112,12 +132,15 @@ impl Bed {
     fn times(&self, rows: &mut Rows) {
         let floor = Floor::new();
         self.once();
+        self.once_as("policies");
         floor.once();
+        let mut kept = vec![];
         let (mut before, mut after, mut floor_before, mut floor_after) = (vec![], vec![], vec![], vec![]);
         for _ in 0..ROUNDS {
             let (start, end) = self.once();
             before.push(start);
             after.push(end);
+            kept.push(self.once_as("policies").0);
             let (start, end) = floor.once();
             floor_before.push(start);
             floor_after.push(end);
@@ -134,6 +157,14 @@ impl Bed {
         row("the same requests as a kubectl script", format!("{script:.0} ms"));
         let times = script / before;
         row("kubectl script / wrapper (at least 15)", format!("{times:.1}, {}", verdict(times >= 15.0)));
+        let kept = median(kept);
+        row("start to exec with quota, limit range and isolated network", format!("{kept:.1} ms"));
+        row("with these policies / without", format!("{:.2}", kept / before));
+        let words = env("SSA_BED_KUBECTL");
+        let mut words = words.split(' ');
+        let mut delete = Command::new(words.next().unwrap());
+        delete.args(words).args(["delete", "namespace", &format!("{POLICIES}alice"), "--wait=false"]);
+        assert!(delete.stdout(Stdio::null()).status().unwrap().success());
         row("child's exit to the wrapper's exit", format!("{after:.1} ms"));
         row("its floor: the same 4 requests, bare client, TLS included", format!("{floor_after:.1} ms"));
         let ratio = after / floor_after;
