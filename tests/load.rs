@@ -73,6 +73,7 @@ fn checklist_81_96_many_jobs_at_once_some_wrappers_killed_and_one_reap_leaves_no
     let mut host = Host::new(Bed::shipped(), &admin, &logins);
     // Four namespaces; and time enough for a small machine that starts everything at once.
     host.configuration["users"]["mapping"] = json!([{"regex": "load[0-9]", "user": "alice"}, "identity"]);
+    host.configuration["profiles"]["per-user"]["namespace"]["accept_shared_account"] = json!(true);
     host.configuration["timeouts"] = json!({
         "connect": "300s", "request": "300s", "provision": "600s", "teardown": "600s", "staging": "300s",
         "lookup": "60s", "grace": "5s",
