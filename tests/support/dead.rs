@@ -102,7 +102,9 @@ pub fn pod(name: &str, labels: &Value) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels},
         "spec": {"schedulingGates": [{"name": "example.org/never"}],
-                 "containers": [{"name": "c", "image": "localhost/none"}]},
+                 "securityContext": {"runAsNonRoot": true, "runAsUser": 185, "seccompProfile": {"type": "RuntimeDefault"}},
+                 "containers": [{"name": "c", "image": "localhost/none",
+                                 "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}}]},
     })
 }
 
