@@ -117,6 +117,8 @@ pub struct Planned {
     user: Amounts,
     /// Nothing but setrlimit(2).
     bare: bool,
+    /// Where hierarchies are mounted, as the kernel told when this was planned; empty when nothing is limited.
+    mounts: String,
 }
 
 /// What the job's child needs.
@@ -145,20 +147,26 @@ impl Planned {
             return planned;
         }
         let leaf = format!("{}/{}", driver.cgroup_of(user), name_of(job));
-        let mounts = cgroup::read("/proc/self/mountinfo").unwrap_or_default();
-        if controllers_of_v2(&mounts)
+        planned.mounts = cgroup::read("/proc/self/mountinfo").unwrap_or_default();
+        let mounts = &planned.mounts;
+        if controllers_of_v2(mounts)
             .is_some_and(|has| wanted.iter().all(|name| has.iter().any(|h| h == name)))
         {
             planned.cgroup = Some(format!("/{leaf}"));
             return planned;
         }
-        let points: Vec<&str> = wanted.iter().filter_map(|name| mount_of_v1(&mounts, name)).collect();
+        let points: Vec<&str> = wanted.iter().filter_map(|name| mount_of_v1(mounts, name)).collect();
         if points.len() == wanted.len() {
             planned.groups = points.iter().map(|point| format!("{point}/{leaf}")).collect();
         } else {
             planned.bare = true;
         }
         planned
+    }
+
+    /// Where the v2 hierarchy is mounted.
+    fn point_of_v2(&self) -> &str {
+        cgroup::mount_point(&self.mounts).unwrap_or(ROOT)
     }
 
     /// Whether there is a limit.
@@ -184,8 +192,7 @@ impl Planned {
     /// [`ExitCode::ProcessSetup`] when the host does not take them.
     pub fn prepare(&self) -> Result<(), Failure> {
         let Some(leaf) = &self.cgroup else { return Ok(()) };
-        let mounts = cgroup::read("/proc/self/mountinfo").unwrap_or_default();
-        let point = cgroup::mount_point(&mounts).unwrap_or(ROOT);
+        let point = self.point_of_v2();
         let above = leaf.rsplit_once('/').map_or("", |(above, _)| above);
         let mut path = PathBuf::from(point);
         self.enable(&path)?;
@@ -211,13 +218,11 @@ impl Planned {
     pub fn limit(&self) -> Result<Entry, Failure> {
         let mut entry = Entry::default();
         if let Some(path) = &self.cgroup {
-            let mounts = cgroup::read("/proc/self/mountinfo").unwrap_or_default();
-            let point = cgroup::mount_point(&mounts).unwrap_or(ROOT);
+            let point = self.point_of_v2();
             write_all(Path::new(&format!("{point}{path}")), &self.job, |controller| controller.now)?;
         }
         for leaf in &self.groups {
-            let mounts = cgroup::read("/proc/self/mountinfo").unwrap_or_default();
-            let point = mounts_of_v1(&mounts).find(|(point, _)| within(leaf, point));
+            let point = mounts_of_v1(&self.mounts).find(|(point, _)| within(leaf, point));
             let (point, options) = point.ok_or_else(|| refused(leaf, "its hierarchy is gone"))?;
             let only =
                 |controller: &'static Controller| match options.split(',').any(|o| o == controller.name) {
@@ -250,8 +255,7 @@ impl Planned {
     /// Whether the kernel killed something of the job's because it used more memory than it may.
     #[must_use]
     pub fn exceeded(&self) -> bool {
-        let mounts = cgroup::read("/proc/self/mountinfo").unwrap_or_default();
-        let point = cgroup::mount_point(&mounts).unwrap_or(ROOT);
+        let point = self.point_of_v2();
         let events = self.cgroup.iter().map(|path| format!("{point}{path}/memory.events"));
         let controls = self.groups.iter().map(|path| format!("{path}/memory.oom_control"));
         events.chain(controls).any(|file| {
